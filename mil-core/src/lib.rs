@@ -1,1 +1,17 @@
-//! mil-core
+//! Core ML's model language, MIL, as Rust data: types, ops, programs, and the formats they are written in.
+//!
+//! (The essay follows.)
+
+extern crate self as mil_core;
+
+pub mod graph;
+pub mod ir;
+pub mod op;
+pub mod ops;
+pub mod types;
+pub mod weights;
+
+/// The ops as functions, by their MIL names: `mb::conv(x, weight).strides([2, 2])`.
+pub mod mb {
+    pub use crate::ops::{control::*, conv::*, elementwise_binary::*};
+}

@@ -1,1 +1,23 @@
-//! mil-derive
+//! `#[derive(Op)]`: one struct is one op. Internal to `mil-core`, whose `op` module says what it is for.
+//!
+//! The derive writes only what is boring: the constructor, the setters, the definition as data, and binding by name.
+
+mod dtypes;
+mod expand;
+mod model;
+
+/// Derives `mil_core::op::Op`.
+///
+/// On the struct: `#[op(name = "conv", since = iOS15, outputs = 1)]` (`outputs` is a number or `variadic`; `blocks = 2` for
+/// ops with nested blocks; `constructor = false` if the op is not made by a call), and one
+/// `#[domain(T = F16 | F32, iOS17 = F16 | F32 | I8)]` per dtype variable.
+///
+/// On a field: `#[dtype(T)]`, `#[dtype(F16 | F32)]`, `#[dtype(T, iOS17 = U)]`; `#[default(expr)]`, where the expression
+/// may use the fields above it; `#[since(iOS17)]`; `#[constant]` or `#[constant(until = iOS17)]` on tensors that must be
+/// known when the program is built. A field of type `Option<..>` may be absent.
+#[proc_macro_derive(Op, attributes(op, domain, dtype, default, since, constant))]
+pub fn derive_op(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
+    let input = syn::parse_macro_input!(input as syn::DeriveInput);
+    let model = model::Model::parse(&input);
+    model.map(|m| expand::expand(&m)).unwrap_or_else(|e| e.to_compile_error()).into()
+}

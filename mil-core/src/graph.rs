@@ -1,0 +1,486 @@
+//! The builder: a program, written op by op in plain Rust.
+//!
+//! ```
+//! use mil_core::{graph::Graph, mb, types::{DType, Opset, TensorType}};
+//!
+//! let mut g = Graph::new("main", Opset::iOS17);
+//! let x = g.input("x", TensorType::new(DType::F32, [2, 3]));
+//! let y = g.push(mb::add(&x, 1.0))?;
+//! let program = g.finish([("y", y)])?;
+//! assert_eq!(program.main().unwrap().outputs().len(), 1);
+//! # Ok::<(), mil_core::graph::BuildError>(())
+//! ```
+//!
+//! An op is plain data until it is pushed; [`Graph::push`] infers, checks, and gives values that know their types.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    fmt,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use crate::{
+    ir::{Attribute, BlockId, Constant, Def, Function, Known, Loc, Op as IrOp, OpId, Program, ValueId},
+    op::{AnyArg, BlockTypes, Call, FromOutputs, Op, OpDef, OpError, Operand},
+    types::{DType, Opset, Shape, TensorType, Type},
+};
+
+mod control;
+mod operands;
+
+/// A value of a graph: what an op gave, or an input. Cheap to clone.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Value {
+    graph: u32,
+    id: ValueId,
+    ty: Type,
+    known: Option<Known>,
+    is_const: bool,
+}
+
+impl Value {
+    /// Its place in the function.
+    pub fn id(&self) -> ValueId {
+        self.id
+    }
+
+    /// Its type.
+    pub fn ty(&self) -> &Type {
+        &self.ty
+    }
+
+    /// Its tensor type; `None` for states and lists.
+    pub fn tensor_type(&self) -> Option<&TensorType> {
+        self.ty.tensor()
+    }
+
+    /// Its dimensions, if it is a tensor.
+    pub fn shape(&self) -> Option<&Shape> {
+        self.tensor_type().map(|t| &t.shape)
+    }
+
+    /// Its element type, if it is a tensor.
+    pub fn dtype(&self) -> Option<DType> {
+        self.tensor_type().map(|t| t.dtype)
+    }
+
+    /// What is known of it before the program runs.
+    pub fn known(&self) -> Option<&Known> {
+        self.known.as_ref()
+    }
+
+    fn arg(&self) -> AnyArg {
+        AnyArg { id: Some(self.id), ty: self.ty.clone(), known: self.known.clone(), is_const: self.is_const }
+    }
+}
+
+/// An op that could not be pushed, and where that was.
+#[derive(Clone, PartialEq, Debug)]
+pub struct BuildError {
+    /// What is wrong.
+    pub error: OpError,
+    /// The line that pushed it.
+    pub loc: Loc,
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.loc, self.error)
+    }
+}
+
+impl std::error::Error for BuildError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+/// A function under construction.
+#[derive(Debug)]
+pub struct Graph {
+    id: u32,
+    function: Function,
+    /// Open blocks, the innermost last.
+    open: Vec<BlockId>,
+    /// The block in which each value is defined.
+    home: HashMap<ValueId, BlockId>,
+    names: HashSet<String>,
+    counters: BTreeMap<&'static str, usize>,
+}
+
+static NEXT_GRAPH: AtomicU32 = AtomicU32::new(0);
+
+impl Graph {
+    /// An empty function of this name and opset.
+    pub fn new(name: impl Into<String>, opset: Opset) -> Graph {
+        let function = Function::new(name, opset);
+        Graph {
+            id: NEXT_GRAPH.fetch_add(1, Ordering::Relaxed),
+            open: vec![function.body],
+            function,
+            home: HashMap::new(),
+            names: HashSet::new(),
+            counters: BTreeMap::new(),
+        }
+    }
+
+    /// The opset.
+    pub fn opset(&self) -> Opset {
+        self.function.opset
+    }
+
+    /// The function so far.
+    pub fn function(&self) -> &Function {
+        &self.function
+    }
+
+    /// Adds an input. If the name is taken it gets a number.
+    pub fn input(&mut self, name: &str, ty: impl Into<Type>) -> Value {
+        let position = self.function.inputs.len();
+        let value = self.define(name, ty.into(), Def::Input(position), self.function.body);
+        self.function.inputs.push(value.id);
+        value
+    }
+
+    /// Adds a constant.
+    pub fn constant(&mut self, name: &str, constant: impl Into<Constant>) -> Value {
+        let def = crate::ops::const_def();
+        let constant = constant.into();
+        let ty = constant.ty();
+        let known = Some(Known::Constant(constant.clone()));
+        let attributes = BTreeMap::from([("val".to_string(), Attribute::Tensor(constant))]);
+        let op = IrOp { def, name: String::new(), args: vec![], blocks: vec![], outputs: vec![], attributes };
+        let inferred = vec![crate::op::Inferred { ty: ty.into(), known }];
+        let mut outputs = self.add(op, name, inferred, true, None);
+        outputs.remove(0)
+    }
+
+    /// Pushes an op: infers its types, checks it, adds it.
+    ///
+    /// # Errors
+    /// If the op cannot be; the error has the line that called this.
+    #[track_caller]
+    pub fn push<O: Op>(&mut self, call: Call<O>) -> Result<O::Outputs, BuildError> {
+        let loc = Loc::caller();
+        let outputs = self.push_op(O::DEF, call.operands, call.name.as_deref(), Some(loc.clone()));
+        let outputs = outputs.map_err(|error| BuildError { error, loc: loc.clone() })?;
+        let count = outputs.len();
+        O::Outputs::from_outputs(outputs).ok_or_else(|| {
+            let error = OpError::new(format!("gives {count} values here; use `push_op`"));
+            BuildError { error: error.of(O::DEF.name), loc }
+        })
+    }
+
+    /// Pushes an op by its definition. This is [`Graph::push`] for those who work by name.
+    ///
+    /// # Errors
+    /// If the op cannot be. The error names the parameter; the caller knows the place.
+    pub fn push_op(
+        &mut self,
+        def: &'static OpDef,
+        operands: Vec<(&'static str, Operand)>,
+        name: Option<&str>,
+        loc: Option<Loc>,
+    ) -> Result<Vec<Value>, OpError> {
+        self.push_with_blocks(def, operands, vec![], name, loc)
+    }
+
+    fn push_with_blocks(
+        &mut self,
+        def: &'static OpDef,
+        operands: Vec<(&'static str, Operand)>,
+        blocks: Vec<BlockId>,
+        name: Option<&str>,
+        loc: Option<Loc>,
+    ) -> Result<Vec<Value>, OpError> {
+        let name = self.op_name(def, name);
+        let mut args = self.resolve(def, operands).map_err(|e| e.of(def.name))?;
+        let types: Vec<BlockTypes> = blocks.iter().map(|b| self.block_types(*b)).collect();
+        let mut cx = crate::op::Cx::new(self.opset(), &name, &types);
+        let inferred = def.infer(&args, &mut cx)?;
+        self.fill_defaults(def, &mut args)?;
+        let is_const = blocks.is_empty() && !def.params.is_empty() && args.all_const();
+        let args = self.materialize(def, args, &name);
+        let op = IrOp { def, name: String::new(), args, blocks, outputs: vec![], attributes: BTreeMap::new() };
+        Ok(self.add(op, &name, inferred, is_const, loc))
+    }
+
+    /// Ends the function: these are its outputs. A name may be given for each: `[("y", y)]`, or not: `[y]`.
+    ///
+    /// # Errors
+    /// If a value is of another graph, two outputs have one name, or there is none.
+    #[track_caller]
+    pub fn finish<T: Into<NamedOutput>>(self, outputs: impl IntoIterator<Item = T>) -> Result<Program, BuildError> {
+        let loc = Loc::caller();
+        self.finish_function(outputs.into_iter().map(Into::into).collect())
+            .map(Program::single)
+            .map_err(|error| BuildError { error, loc })
+    }
+
+    /// [`Graph::finish`] for those who want the function, to put it beside others.
+    ///
+    /// # Errors
+    /// As [`Graph::finish`]. The error names the position of the output concerned.
+    pub fn finish_function(mut self, outputs: Vec<NamedOutput>) -> Result<Function, OpError> {
+        let fail = |i: usize, message: String| Err(OpError::new(message).index(i).of("output"));
+        if outputs.is_empty() {
+            return fail(0, "a function has at least one output".into());
+        }
+        let mut taken: HashSet<String> = HashSet::new();
+        for (i, output) in outputs.into_iter().enumerate() {
+            if let Err(e) = self.check_scope(&output.value) {
+                return fail(i, e);
+            }
+            if output.value.ty.tensor().is_none() {
+                return fail(i, format!("an output is a tensor, found {}", output.value.ty));
+            }
+            let current = self.function.value(output.value.id).name.clone();
+            let name = output.name.unwrap_or_else(|| current.clone());
+            if !is_identifier(&name) {
+                return fail(i, format!("`{name}` is no name: letters, digits and `_`, not starting with a digit"));
+            }
+            if !taken.insert(name.clone()) {
+                return fail(i, format!("two outputs are named `{name}`"));
+            }
+            let id = self.output_value(&output.value, &current, &name, i)?;
+            self.function.blocks[self.function.body.index()].outputs.push(id);
+        }
+        Ok(self.function)
+    }
+
+    /// The value itself under its output name; a copy of it where it cannot be renamed (an input, a constant, or a value
+    /// that is an output already: Core ML wants outputs to be distinct results of ops).
+    fn output_value(&mut self, value: &Value, current: &str, name: &str, i: usize) -> Result<ValueId, OpError> {
+        let body = self.function.body;
+        let used = self.function.block(body).outputs.contains(&value.id);
+        let from_op = match self.function.value(value.id).def {
+            Def::Op(op, _) => !self.function.op(op).def.is_const(),
+            Def::Input(_) | Def::BlockInput(..) => false,
+        };
+        if from_op && !used && (current == name || !self.names.contains(name)) {
+            self.rename(value.id, name);
+            return Ok(value.id);
+        }
+        if self.names.contains(name) && current != name {
+            return Err(OpError::new(format!("`{name}` is the name of another value")).index(i).of("output"));
+        }
+        if from_op && current == name {
+            return Ok(value.id);
+        }
+        let copy_name = if current == name { format!("{name}_out") } else { name.to_string() };
+        let operands = vec![("x", Operand::Value(value.clone()))];
+        let copies = self.push_op(crate::ops::identity_def(), operands, Some(&copy_name), None)?;
+        Ok(copies[0].id)
+    }
+
+    fn rename(&mut self, id: ValueId, name: &str) {
+        let data = &mut self.function.values[id.index()];
+        self.names.remove(&data.name);
+        self.names.insert(name.to_string());
+        let old = std::mem::replace(&mut data.name, name.to_string());
+        if let Def::Op(op, _) = data.def {
+            let op = &mut self.function.ops[op.index()];
+            if op.name == old {
+                op.name = name.to_string();
+            }
+        }
+    }
+
+    fn add(
+        &mut self,
+        op: IrOp,
+        name: &str,
+        inferred: Vec<crate::op::Inferred>,
+        is_const: bool,
+        loc: Option<Loc>,
+    ) -> Vec<Value> {
+        let block = self.current();
+        let op_id: OpId = self.function.add_op(block, op);
+        let many = inferred.len() > 1;
+        let mut outputs = Vec::with_capacity(inferred.len());
+        for (i, one) in inferred.into_iter().enumerate() {
+            let value_name = if many { format!("{name}_{i}") } else { name.to_string() };
+            let mut value = self.define(&value_name, one.ty, Def::Op(op_id, i), block);
+            (value.known, value.is_const) = (one.known.clone(), is_const);
+            let data = &mut self.function.values[value.id.index()];
+            (data.known, data.is_const) = (one.known, is_const);
+            outputs.push(value);
+        }
+        let op = &mut self.function.ops[op_id.index()];
+        op.outputs = outputs.iter().map(|v| v.id).collect();
+        // One output: op and output share the name, which `define` made unique.
+        op.name = match &outputs[..] {
+            [one] => self.function.values[one.id.index()].name.clone(),
+            _ => name.to_string(),
+        };
+        if let Some(loc) = loc {
+            self.function.locs.insert(op_id, loc);
+        }
+        outputs
+    }
+
+    fn define(&mut self, name: &str, ty: Type, def: Def, block: BlockId) -> Value {
+        let name = self.fresh(&identifier(name));
+        let id = self.function.add_value(name, ty.clone(), def);
+        self.home.insert(id, block);
+        Value { graph: self.id, id, ty, known: None, is_const: false }
+    }
+
+    /// The name, or with a number if it is taken.
+    fn fresh(&mut self, name: &str) -> String {
+        let mut fresh = name.to_string();
+        let mut n = 0;
+        while !self.names.insert(fresh.clone()) {
+            fresh = format!("{name}_{n}");
+            n += 1;
+        }
+        fresh
+    }
+
+    fn op_name(&mut self, def: &'static OpDef, name: Option<&str>) -> String {
+        let wanted = match name {
+            Some(name) => identifier(name),
+            None => {
+                let n = self.counters.entry(def.name).or_default();
+                *n += 1;
+                format!("{}_{}", def.name, *n - 1)
+            }
+        };
+        if !self.names.contains(&wanted) {
+            return wanted;
+        }
+        let free = (0..).map(|n| format!("{wanted}_{n}")).find(|n| !self.names.contains(n));
+        free.unwrap_or(wanted)
+    }
+
+    fn current(&self) -> BlockId {
+        self.open.last().copied().unwrap_or(self.function.body)
+    }
+
+    /// Whether a value can be used here.
+    fn check_scope(&self, value: &Value) -> Result<(), String> {
+        if value.graph != self.id {
+            return Err("this value belongs to another graph".into());
+        }
+        match self.home.get(&value.id) {
+            Some(home) if self.open.contains(home) => Ok(()),
+            _ => Err("this value is defined in a nested block and cannot be used outside it".into()),
+        }
+    }
+}
+
+/// An output with or without a name.
+#[derive(Clone, Debug)]
+pub struct NamedOutput {
+    /// The value.
+    pub value: Value,
+    /// Its name; else the value's own.
+    pub name: Option<String>,
+}
+
+impl From<Value> for NamedOutput {
+    fn from(value: Value) -> NamedOutput {
+        NamedOutput { value, name: None }
+    }
+}
+
+impl From<&Value> for NamedOutput {
+    fn from(value: &Value) -> NamedOutput {
+        NamedOutput { value: value.clone(), name: None }
+    }
+}
+
+impl<S: Into<String>, V: Into<NamedOutput>> From<(S, V)> for NamedOutput {
+    fn from((name, value): (S, V)) -> NamedOutput {
+        NamedOutput { name: Some(name.into()), ..value.into() }
+    }
+}
+
+/// Whether MIL takes this as a name (the grammar in MIL.proto's comments: `[A-Za-z_][A-Za-z0-9_@]*`).
+pub fn is_identifier(name: &str) -> bool {
+    let body = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '@';
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(body)
+}
+
+/// The name, with what MIL does not take in a name replaced by `_`.
+fn identifier(name: &str) -> String {
+    let body = |c: char| if c.is_ascii_alphanumeric() || c == '_' || c == '@' { c } else { '_' };
+    let clean: String = name.chars().map(body).collect();
+    if is_identifier(&clean) { clean } else { format!("var_{clean}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mb;
+
+    fn f32s(shape: &[usize]) -> TensorType {
+        TensorType::new(DType::F32, shape)
+    }
+
+    #[test]
+    fn literals_and_defaults_become_constants() {
+        let mut g = Graph::new("main", Opset::iOS17);
+        let x = g.input("x", TensorType::new(DType::F16, [1, 3, 8, 8]));
+        let w = Constant::new([4, 3, 1, 1], &[half::f16::ONE; 12]).unwrap();
+        let y = g.push(mb::conv(&x, w).strides(2).name("c1").with("strides", [2, 2])).unwrap();
+        let z = g.push(mb::add(&y, 1)).unwrap();
+        let program = g.finish([("z", z)]).unwrap();
+        let f = program.main().unwrap();
+        let conv = f.op(f.walk().into_iter().find(|o| f.op(*o).def.name == "conv").unwrap());
+        let names: Vec<_> = conv.args.iter().map(|a| conv.def.params[a.param].name).collect();
+        assert_eq!(names, ["x", "weight", "strides", "pad_type", "pad", "dilations", "groups"]);
+        assert_eq!(conv.name, "c1");
+        let one = f.op(f.walk().into_iter().find(|o| f.op(*o).name == "add_0_y_0").unwrap());
+        assert_eq!(one.constant(), Some(&Constant::scalar(half::f16::ONE)));
+        assert_eq!(f.value(f.outputs()[0]).name, "z");
+    }
+
+    #[test]
+    fn errors_have_the_line() {
+        let mut g = Graph::new("main", Opset::iOS17);
+        let (x, y) = (g.input("x", f32s(&[2])), g.input("y", f32s(&[3])));
+        let e = g.push(mb::add(&x, &y)).unwrap_err();
+        assert!(e.loc.file.ends_with("graph.rs") && e.to_string().contains("cannot broadcast"), "{e}");
+    }
+
+    #[test]
+    fn loops_and_branches() {
+        let mut g = Graph::new("main", Opset::iOS17);
+        let x = g.input("x", f32s(&[2]));
+        let go = g.input("go", TensorType::scalar(DType::Bool));
+        let out = g
+            .while_loop(vec![x.clone()], |_, _| Ok(go.clone()), |g, v| Ok(vec![g.push(mb::add(&v[0], 1.0))?]))
+            .unwrap();
+        let y = g.cond(&go, |g| Ok(vec![g.push(mb::add(&out[0], 2.0))?]), |_| Ok(vec![x.clone()])).unwrap();
+        let f = g.finish(y).unwrap();
+        assert_eq!(f.main().unwrap().walk().iter().filter(|o| f.main().unwrap().op(**o).def.name == "add").count(), 2);
+    }
+
+    #[test]
+    fn values_stay_in_their_graph_and_block() {
+        let mut g = Graph::new("main", Opset::iOS17);
+        let x = g.input("x", f32s(&[2]));
+        let go = g.input("go", TensorType::scalar(DType::Bool));
+        let mut inner = None;
+        let keep = |g: &mut Graph| {
+            let v = g.push(mb::add(&x, 1.0))?;
+            inner = Some(v.clone());
+            Ok(vec![v])
+        };
+        g.cond(&go, keep, |_| Ok(vec![x.clone()])).unwrap();
+        let e = g.push(mb::add(inner.unwrap(), 1.0)).unwrap_err();
+        assert!(e.to_string().contains("nested block"), "{e}");
+        let mut other = Graph::new("main", Opset::iOS17);
+        assert!(other.push(mb::add(&x, 1.0)).unwrap_err().to_string().contains("another graph"));
+    }
+
+    #[test]
+    fn an_input_that_is_an_output_is_copied() {
+        let mut g = Graph::new("main", Opset::iOS17);
+        let x = g.input("x", f32s(&[2]));
+        let p = g.finish([("y", x)]).unwrap();
+        let f = p.main().unwrap();
+        assert_eq!((f.op(f.walk()[0]).def.name, &f.value(f.outputs()[0]).name[..]), ("identity", "y"));
+    }
+}

@@ -1,0 +1,127 @@
+//! Definitions as data.
+
+use std::fmt;
+
+use crate::types::{DType, Opset};
+
+use super::{
+    args::Args,
+    error::OpError,
+    infer::{Cx, Inferred},
+    param::ParamKind,
+};
+use crate::ir::Literal;
+
+/// The dtypes that a parameter takes from an opset on.
+#[derive(Clone, Copy, Debug)]
+pub struct Allowed {
+    /// From this opset on, until the next entry.
+    pub since: Opset,
+    /// A dtype variable: parameters of one op with the same variable have the same dtype.
+    pub var: Option<&'static str>,
+    /// The dtypes. Empty: any.
+    pub dtypes: &'static [DType],
+}
+
+/// A parameter of an op.
+#[derive(Debug)]
+pub struct ParamDef {
+    /// MIL name.
+    pub name: &'static str,
+    /// What it is, from the field's doc comment.
+    pub doc: &'static str,
+    /// What the field holds.
+    pub kind: ParamKind,
+    /// Whether it must be given. Required parameters can be given by position, in order.
+    pub required: bool,
+    /// Whether it is filled in when it is not given (an optional parameter without a default stays absent).
+    pub has_default: bool,
+    /// The opset that brought it.
+    pub since: Opset,
+    /// Whether its value must be known when the program is built: from `.0` on, `.1` holds.
+    pub constant: &'static [(Opset, bool)],
+    /// The dtypes it takes, oldest first.
+    pub dtypes: &'static [Allowed],
+}
+
+impl ParamDef {
+    /// The dtypes in an opset; `None` if there is no rule.
+    pub fn allowed(&self, opset: Opset) -> Option<&'static Allowed> {
+        self.dtypes.iter().rev().find(|a| a.since <= opset)
+    }
+
+    /// Whether its value must be known when the program is built, in an opset.
+    pub fn is_constant(&self, opset: Opset) -> bool {
+        self.constant.iter().rev().find(|(since, _)| *since <= opset).is_some_and(|(_, c)| *c)
+    }
+}
+
+/// How many values an op defines.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outputs {
+    /// This many.
+    Fixed(usize),
+    /// As many as inference says.
+    Variadic,
+}
+
+/// The definition of an op, for everyone who works by name: reader, macro, printer, docs.
+pub struct OpDef {
+    /// MIL name.
+    pub name: &'static str,
+    /// The documentation, from the struct's doc comment.
+    pub doc: &'static str,
+    /// The opset that brought it.
+    pub since: Opset,
+    /// Parameters, in order.
+    pub params: &'static [ParamDef],
+    /// How many values it defines.
+    pub outputs: Outputs,
+    /// How many nested blocks it has.
+    pub blocks: usize,
+    /// Binds and infers; called through [`OpDef::infer`].
+    pub infer_fn: fn(&Args, &mut Cx<'_>) -> Result<Vec<Inferred>, OpError>,
+    /// Binds and tells the filled-in defaults; called through [`OpDef::defaults`].
+    pub defaults_fn: fn(&Args) -> Result<Vec<(&'static str, Literal)>, OpError>,
+}
+
+impl OpDef {
+    /// The index of a parameter.
+    pub fn param(&self, name: &str) -> Option<usize> {
+        self.params.iter().position(|p| p.name == name)
+    }
+
+    /// Whether this is `const`, whose value is an attribute and not a parameter.
+    pub fn is_const(&self) -> bool {
+        self.name == "const"
+    }
+
+    /// The types and known values of the outputs: the one inference, for macro, builder and reader alike.
+    ///
+    /// # Errors
+    /// If the op cannot be, in this opset, with these arguments.
+    pub fn infer(&self, args: &Args, cx: &mut Cx<'_>) -> Result<Vec<Inferred>, OpError> {
+        args.check(cx.opset).and_then(|()| (self.infer_fn)(args, cx)).map_err(|e| e.of(self.name))
+    }
+
+    /// The defaults of the parameters that have one.
+    ///
+    /// # Errors
+    /// If the op cannot be bound.
+    pub fn defaults(&self, args: &Args) -> Result<Vec<(&'static str, Literal)>, OpError> {
+        (self.defaults_fn)(args).map_err(|e| e.of(self.name))
+    }
+}
+
+/// Definitions are the same if their names are.
+impl PartialEq for OpDef {
+    fn eq(&self, other: &OpDef) -> bool {
+        self.name == other.name
+    }
+}
+
+impl fmt::Debug for OpDef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}

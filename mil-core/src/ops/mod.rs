@@ -1,0 +1,44 @@
+//! The ops: one file per concept, one struct per op, its rule and its tests beside it.
+//!
+//! Each file ends its list of structs with `OPS`; [`all`] puts the lists together. There is no registration by side
+//! effect: an op that is in no list does not exist, and a test finds it.
+
+use std::{collections::HashMap, sync::LazyLock};
+
+use crate::op::{Op, OpDef};
+
+pub mod control;
+pub mod conv;
+pub mod elementwise_binary;
+pub(crate) mod rules;
+#[cfg(test)]
+pub(crate) mod testing;
+
+const LISTS: &[&[&OpDef]] = &[control::OPS, conv::OPS, elementwise_binary::OPS];
+
+/// All ops, in the order of the lists.
+pub fn all() -> impl Iterator<Item = &'static OpDef> {
+    LISTS.iter().flat_map(|list| list.iter().copied())
+}
+
+/// The op of this MIL name.
+pub fn find(name: &str) -> Option<&'static OpDef> {
+    static BY_NAME: LazyLock<HashMap<&str, &OpDef>> = LazyLock::new(|| all().map(|d| (d.name, d)).collect());
+    BY_NAME.get(name).copied()
+}
+
+pub(crate) fn const_def() -> &'static OpDef {
+    control::Const::DEF
+}
+
+pub(crate) fn identity_def() -> &'static OpDef {
+    control::Identity::DEF
+}
+
+pub(crate) fn cond_def() -> &'static OpDef {
+    control::Cond::DEF
+}
+
+pub(crate) fn while_loop_def() -> &'static OpDef {
+    control::WhileLoop::DEF
+}
