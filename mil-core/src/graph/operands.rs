@@ -80,7 +80,10 @@ impl Graph {
         let fits = |d: DType| literal.fits(d) && allowed.is_none_or(|a| a.dtypes.is_empty() || a.dtypes.contains(&d));
         let by_param = || {
             let list = allowed.map_or(&[][..], |a| a.dtypes);
-            [natural, DType::I32, DType::F32].into_iter().chain(list.iter().copied()).find(|d| fits(*d))
+            // Numbers with a point follow the op's first float tensor: `leaky_relu(x, 0.2)` of an f16 `x` is all f16.
+            let float = args.first_dtype().filter(|d| d.is_float() && natural == DType::F32);
+            let wanted = float.into_iter().chain([natural, DType::I32, DType::F32]);
+            wanted.chain(list.iter().copied()).find(|d| fits(*d))
         };
         let dtype = by_var.or_else(by_param).unwrap_or(natural);
         // `strides = 2` where a list is wanted means a list of one.

@@ -131,6 +131,11 @@ impl Args {
         })
     }
 
+    /// The dtype of the first tensor among the arguments given so far.
+    pub fn first_dtype(&self) -> Option<DType> {
+        self.given().find_map(|(_, _, arg)| arg.ty.tensor().map(|t| t.dtype))
+    }
+
     fn given(&self) -> impl Iterator<Item = (&'static ParamDef, usize, &AnyArg)> {
         let bound = self.def.params.iter().zip(&self.bound);
         bound.flat_map(|(p, args)| args.iter().flatten().enumerate().map(move |(i, a)| (p, i, a)))
