@@ -1,1 +1,7 @@
 //! mil-core
+
+mod atomic;
+pub mod error;
+
+pub mod spec;
+pub mod weights;
