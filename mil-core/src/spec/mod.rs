@@ -30,6 +30,19 @@ mod generated {
     }
 }
 
+pub mod decode;
+pub mod embed;
+pub mod encode;
+mod error;
+pub(crate) mod features;
+pub(crate) mod types;
+pub mod values;
+
+pub use decode::decode;
+pub use encode::encode;
+pub use error::SpecError;
+pub use values::{WeightSink, WeightSource};
+
 /// Programs: package `CoreML.Specification.MILSpec`.
 pub use generated::mil_spec as mil;
 pub use generated::*;
