@@ -2,6 +2,6 @@
 
 mod atomic;
 pub mod error;
-
+pub mod package;
 pub mod spec;
 pub mod weights;

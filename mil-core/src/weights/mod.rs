@@ -12,4 +12,5 @@ pub use blob::{BlobDType, BlobEntry, BlobError, BlobFile, BlobWriter};
 pub use bytes::Bytes;
 pub use safetensors::{
     SafeDType, SafeTensors, SafeTensorsHeader, TensorEntry, TensorInfo, TensorView,
+    write_safetensors,
 };

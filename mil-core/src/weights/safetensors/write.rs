@@ -29,7 +29,7 @@ pub struct TensorView<'a> {
 /// # Errors
 /// Two tensors have one name, a name is reserved, bytes do not fit dtype and shape, or the file cannot be
 /// written. The destination is then as it was.
-pub fn write<'a>(
+pub fn write_safetensors<'a>(
     path: impl AsRef<Path>,
     tensors: impl IntoIterator<Item = TensorView<'a>>,
 ) -> Result<(), FileError> {
@@ -130,7 +130,7 @@ mod tests {
     fn what_is_written_is_read_back() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("w.safetensors");
-        write(&path, [U8, F32, SCALAR]).unwrap();
+        write_safetensors(&path, [U8, F32, SCALAR]).unwrap();
         let tensors = SafeTensors::open(&path).unwrap();
         assert_eq!(tensors.len(), 3);
         for view in [U8, F32, SCALAR] {
@@ -143,9 +143,9 @@ mod tests {
         assert_eq!(tensors.header().get("b").unwrap().range, 0..8);
         assert_eq!(tensors.header().get("a \"quoted\"").unwrap().range, 12..15);
         let once = std::fs::read(&path).unwrap();
-        write(&path, [SCALAR, U8, F32]).unwrap();
+        write_safetensors(&path, [SCALAR, U8, F32]).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), once);
-        write(&path, []).unwrap();
+        write_safetensors(&path, []).unwrap();
         assert!(SafeTensors::open(&path).unwrap().is_empty());
     }
 
@@ -154,7 +154,7 @@ mod tests {
     fn files_are_those_of_the_reference_implementation() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("w.safetensors");
-        write(&path, [U8, F32, SCALAR]).unwrap();
+        write_safetensors(&path, [U8, F32, SCALAR]).unwrap();
         let ours = std::fs::read(&path).unwrap();
         let views = [U8, F32, SCALAR].map(|view| {
             let dtype = if view.dtype == SafeDType::U8 {
@@ -183,7 +183,7 @@ mod tests {
     fn wrong_tensors_leave_the_file_as_it_was() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("w.safetensors");
-        write(&path, [U8]).unwrap();
+        write_safetensors(&path, [U8]).unwrap();
         let before = std::fs::read(&path).unwrap();
         for (tensors, message) in [
             (
@@ -211,7 +211,7 @@ mod tests {
                 "`__metadata__` is reserved",
             ),
         ] {
-            let error = write(&path, tensors).unwrap_err().to_string();
+            let error = write_safetensors(&path, tensors).unwrap_err().to_string();
             assert!(error.contains(message), "{error}");
         }
         assert_eq!(std::fs::read(&path).unwrap(), before);
