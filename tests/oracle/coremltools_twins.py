@@ -62,11 +62,9 @@ called after its `let`. Below stand the required parameters and those that diffe
 
 Needs coremltools.
 """
-import json
 import logging
 import os
 import shutil
-import struct
 import sys
 import warnings
 
@@ -78,30 +76,10 @@ import numpy as np
 from coremltools.converters.mil import Builder as mb
 from coremltools.converters.mil.mil import Function, Program, types
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-WEIGHTS = os.path.join(HERE, "..", "..", "examples", "data", "mtcnn")
+from fixtures import formula, mtcnn_weights
+
 # Suffix of the package -> dtype of weights, inputs and outputs, and opset.
 TWINS = {"": (np.float32, types.fp32, ct.target.iOS15), "_fp16": (np.float16, types.fp16, ct.target.iOS16)}
-
-
-def formula(shape, seed):
-    i = np.arange(seed, seed + int(np.prod(shape)), dtype=np.int64)
-    return ((((i * 7919 + 13) % 2003) - 1001).astype(np.float64) / 8192).astype(np.float32).reshape(shape)
-
-
-def read_safetensors(path):
-    with open(path, "rb") as f:
-        raw = f.read()
-    (n,) = struct.unpack("<Q", raw[:8])
-    data = raw[8 + n :]
-    return {
-        name: np.frombuffer(data[slice(*t["data_offsets"])], {"F32": "<f4", "F16": "<f2"}[t["dtype"]]).reshape(t["shape"])
-        for name, t in json.loads(raw[8 : 8 + n]).items()
-    }
-
-
-def mtcnn(net):
-    return read_safetensors(os.path.join(WEIGHTS, net + ".safetensors"))
 
 
 def conv(x, w, layer, **name):
@@ -183,9 +161,9 @@ PROGRAMS = {
     "add": (add, dict, {"x": [4, 5], "y": [4, 5]}),
     "sqrt": (sqrt, dict, {"x": [16]}),
     "convnet": (convnet, convnet_weights, {"image": [1, 3, 32, 32]}),
-    "pnet": (pnet, lambda: mtcnn("pnet"), {"image": [1, 3, PIXELS, PIXELS]}),
-    "rnet": (rnet, lambda: mtcnn("rnet"), {"faces": [BATCH, 3, 24, 24]}),
-    "onet": (onet, lambda: mtcnn("onet"), {"faces": [BATCH, 3, 48, 48]}),
+    "pnet": (pnet, lambda: mtcnn_weights("pnet"), {"image": [1, 3, PIXELS, PIXELS]}),
+    "rnet": (rnet, lambda: mtcnn_weights("rnet"), {"faces": [BATCH, 3, 24, 24]}),
+    "onet": (onet, lambda: mtcnn_weights("onet"), {"faces": [BATCH, 3, 48, 48]}),
 }
 
 
