@@ -87,9 +87,8 @@ def whole(model, scratch):
     return restored
 
 
-def copy_model(mil, folder, scratch, name):
-    """Copy the case's model into `scratch`; returns the copy's path and None, or None and why not."""
-    model = model_of(folder)
+def copy_model(mil, model, scratch, name):
+    """Copy the model into `scratch`; returns the copy's path and None, or None and why not."""
     out = os.path.join(scratch, name.replace(os.sep, "__") + os.path.splitext(model)[1])
     try:
         p = subprocess.run([mil, "copy", model, out], capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
@@ -100,28 +99,29 @@ def copy_model(mil, folder, scratch, name):
     return (out, None) if os.path.exists(out) else (None, "exit 0, but nothing was written")
 
 
-def difference(lines, a, b):
-    """What the two models say differently, or None."""
+def difference(lines, a, b, names):
+    """What the second model says otherwise than the first, or None; `names` as in same_spec.py --names."""
     try:
-        a, b = lines(a, True), lines(b, True)
+        a, b = lines(a, names), lines(b, names)
     except Exception as e:
-        return f"the copy cannot be read: {type(e).__name__}: {e}"[:200]
+        return f"coremltools cannot read it: {type(e).__name__}: {e}"[:200]
     if a == b:
         return None
     a, b = ([*map(str, x), "(end)"] for x in (a, b))
     line = next(i for i, (x, y) in enumerate(zip(a, b)) if x != y)
     at = max(len(os.path.commonprefix([a[line], b[line]])) - 30, 0)
-    return f"line {line}: expected .. {a[line][at : at + 90]} .. found .. {b[line][at : at + 90]} .."
+    expected, found = (" ".join(x[line][at : at + 90].split()) for x in (a, b))
+    return f"line {line}: expected .. {expected} .. found .. {found} .."
 
 
 def copies(mil, lines, suite, cases, jobs):
     """Name -> why its copy is not the same, for those that fail."""
     bad = {}
     with tempfile.TemporaryDirectory() as scratch, concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        folders = {name: os.path.join(suite, name) for name in cases}
-        for name, (out, why) in zip(cases, pool.map(lambda n: copy_model(mil, folders[n], scratch, n), cases)):
+        models = {name: model_of(os.path.join(suite, name)) for name in cases}
+        for name, (out, why) in zip(cases, pool.map(lambda n: copy_model(mil, models[n], scratch, n), cases)):
             if out:
-                why = difference(lines, whole(model_of(folders[name]), scratch), out)
+                why = difference(lines, whole(models[name], scratch), out, names=True)
                 shutil.rmtree(out) if os.path.isdir(out) else os.remove(out)
             if why:
                 bad[name] = why
