@@ -17,5 +17,8 @@ pub mod weights;
 
 /// The ops as functions, by their MIL names: `mb::conv(x, weight).strides([2, 2])`.
 pub mod mb {
-    pub use crate::ops::{control::*, conv::*, elementwise_binary::*};
+    pub use crate::ops::{
+        activation::*, attention::*, control::*, conv::*, einsum::*, elementwise_binary::*, matmul::*, norm::*,
+        pool::*, resize::*,
+    };
 }

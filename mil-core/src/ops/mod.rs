@@ -7,14 +7,32 @@ use std::{collections::HashMap, sync::LazyLock};
 
 use crate::op::{Op, OpDef};
 
+pub mod activation;
+pub mod attention;
 pub mod control;
 pub mod conv;
+pub mod einsum;
 pub mod elementwise_binary;
+pub mod matmul;
+pub mod norm;
+pub mod pool;
+pub mod resize;
 pub(crate) mod rules;
 #[cfg(test)]
 pub(crate) mod testing;
 
-const LISTS: &[&[&OpDef]] = &[control::OPS, conv::OPS, elementwise_binary::OPS];
+const LISTS: &[&[&OpDef]] = &[
+    activation::OPS,
+    attention::OPS,
+    control::OPS,
+    conv::OPS,
+    einsum::OPS,
+    elementwise_binary::OPS,
+    matmul::OPS,
+    norm::OPS,
+    pool::OPS,
+    resize::OPS,
+];
 
 /// All ops, in the order of the lists.
 pub fn all() -> impl Iterator<Item = &'static OpDef> {
