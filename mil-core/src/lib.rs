@@ -16,5 +16,7 @@ pub mod weights;
 
 /// The ops as functions, by their MIL names: `mb::conv(x, weight).strides([2, 2])`.
 pub mod mb {
-    pub use crate::ops::{control::*, conv::*, elementwise_binary::*};
+    pub use crate::ops::{
+        cast::*, compare::*, control::*, conv::*, elementwise_binary::*, elementwise_unary::*, reduce::*, select::*,
+    };
 }

@@ -7,14 +7,31 @@ use std::{collections::HashMap, sync::LazyLock};
 
 use crate::op::{Op, OpDef};
 
+pub mod cast;
+pub mod compare;
 pub mod control;
 pub mod conv;
 pub mod elementwise_binary;
+pub mod elementwise_unary;
+mod fold;
+pub mod reduce;
 pub(crate) mod rules;
+pub mod scalar;
+pub mod select;
+pub mod strided;
 #[cfg(test)]
 pub(crate) mod testing;
 
-const LISTS: &[&[&OpDef]] = &[control::OPS, conv::OPS, elementwise_binary::OPS];
+const LISTS: &[&[&OpDef]] = &[
+    cast::OPS,
+    compare::OPS,
+    control::OPS,
+    conv::OPS,
+    elementwise_binary::OPS,
+    elementwise_unary::OPS,
+    reduce::OPS,
+    select::OPS,
+];
 
 /// All ops, in the order of the lists.
 pub fn all() -> impl Iterator<Item = &'static OpDef> {
