@@ -10,6 +10,7 @@ pub mod graph;
 pub mod ir;
 pub mod op;
 pub mod ops;
+pub mod package;
 pub mod spec;
 pub mod types;
 pub mod weights;

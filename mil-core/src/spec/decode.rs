@@ -176,7 +176,7 @@ impl Decoder<'_> {
         let f = &self.function;
         let of = |features: &[Feature]| features.iter().find(|d| d.name == name).cloned();
         let feature = of(&f.input_features).or_else(|| of(&f.state_features));
-        let mut named = |t: TensorType| {
+        let named = |t: TensorType| {
             let domains = feature.map_or(vec![None; t.rank()], |d| features::domains(&d, t.rank()));
             let start = *position;
             *position += t.rank();

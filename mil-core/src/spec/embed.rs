@@ -105,3 +105,42 @@ pub fn from_bytes(bytes: &[u8]) -> Result<Program, SpecError> {
     }
     Ok(program)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        graph::Graph,
+        mb,
+        types::{DType, Opset},
+    };
+
+    #[test]
+    fn sizes_keep_their_names_and_weights_theirs() {
+        let mut g = Graph::new("main", Opset::iOS17);
+        let h = Symbol::new("H", Domain::Range { min: 8, max: Some(64) });
+        let w = Symbol::new("W", Domain::OneOf(vec![32, 16]));
+        let dims = [Dim::from(1), Dim::from(3), Dim::from(h.clone()), Dim::from(w)];
+        let x = g.input("x", TensorType::new(DType::F32, dims));
+        let b = g.input("b", TensorType::new(DType::F32, [Dim::from(h), Dim::from(1)]));
+        let c = g.push(mb::conv(&x, Constant::weight("conv.weight", DType::F32, [4, 3, 1, 1]))).unwrap();
+        let y = g.push(mb::add(&c, &b)).unwrap();
+        let p = g.finish([("y", y)]).unwrap();
+        let q = from_bytes(&to_bytes(&p).unwrap()).unwrap();
+        let types = |p: &Program| -> Vec<String> {
+            let f = p.main().unwrap();
+            f.inputs.iter().chain(f.outputs()).map(|v| f.value(*v).ty.to_string()).collect()
+        };
+        assert_eq!(types(&q), ["Tensor<f32, 1, 3, H, W>", "Tensor<f32, H, 1>", "Tensor<f32, 1, 4, H, W>"]);
+        assert_eq!(types(&p), types(&q));
+        let f = q.main().unwrap();
+        assert!(f.walk().iter().any(|o| f.op(*o).constant().and_then(|c| c.weight_name()) == Some("conv.weight")));
+        assert_eq!(f.value(f.inputs[0]).ty, p.main().unwrap().value(p.main().unwrap().inputs[0]).ty);
+    }
+
+    #[test]
+    fn other_bytes_are_refused() {
+        assert!(from_bytes(b"\xff\xff\xff").is_err());
+        assert!(from_bytes(b"").is_err());
+    }
+}

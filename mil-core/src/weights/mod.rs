@@ -10,4 +10,6 @@ pub mod safetensors;
 
 pub use blob::{BlobDType, BlobEntry, BlobError, BlobFile, BlobWriter};
 pub use bytes::Bytes;
-pub use safetensors::{SafeDType, SafeTensors, SafeTensorsHeader, TensorEntry, TensorInfo, TensorView};
+pub use safetensors::{
+    SafeDType, SafeTensors, SafeTensorsHeader, TensorEntry, TensorInfo, TensorView, write_safetensors,
+};

@@ -3,7 +3,7 @@
 //! A file is the length of its header (8 bytes, little-endian), the header (JSON: name to dtype, shape and
 //! range of bytes), and the data of all tensors without gaps. Headers can be read without the data
 //! ([`SafeTensorsHeader::open`]), files are memory-mapped and tensors share that memory ([`SafeTensors::open`]),
-//! and [`write`] writes a file whole or not at all, the same bytes for the same tensors.
+//! and [`write_safetensors`] writes a file whole or not at all, the same bytes for the same tensors.
 //!
 //! The format: <https://huggingface.co/docs/safetensors>.
 
@@ -15,7 +15,7 @@ mod write;
 pub use dtype::SafeDType;
 pub use header::{SafeTensorsHeader, TensorInfo};
 pub use read::{SafeTensors, TensorEntry};
-pub use write::{TensorView, write};
+pub use write::{TensorView, write_safetensors};
 
 /// Bytes of the header's length at the start of a file.
 const LENGTH_BYTES: usize = 8;

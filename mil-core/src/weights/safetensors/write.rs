@@ -29,7 +29,10 @@ pub struct TensorView<'a> {
 /// # Errors
 /// Two tensors have one name, a name is reserved, bytes do not fit dtype and shape, or the file cannot be
 /// written. The destination is then as it was.
-pub fn write<'a>(path: impl AsRef<Path>, tensors: impl IntoIterator<Item = TensorView<'a>>) -> Result<(), FileError> {
+pub fn write_safetensors<'a>(
+    path: impl AsRef<Path>,
+    tensors: impl IntoIterator<Item = TensorView<'a>>,
+) -> Result<(), FileError> {
     let path = path.as_ref();
     let mut tensors: Vec<_> = tensors.into_iter().collect();
     tensors.sort_by(|a, b| (b.dtype, a.name).cmp(&(a.dtype, b.name)));
@@ -101,7 +104,7 @@ mod tests {
     fn what_is_written_is_read_back() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("w.safetensors");
-        write(&path, [U8, F32, SCALAR]).unwrap();
+        write_safetensors(&path, [U8, F32, SCALAR]).unwrap();
         let tensors = SafeTensors::open(&path).unwrap();
         assert_eq!(tensors.len(), 3);
         for view in [U8, F32, SCALAR] {
@@ -111,9 +114,9 @@ mod tests {
         assert_eq!(tensors.header().get("b").unwrap().range, 0..8);
         assert_eq!(tensors.header().get("a \"quoted\"").unwrap().range, 12..15);
         let once = std::fs::read(&path).unwrap();
-        write(&path, [SCALAR, U8, F32]).unwrap();
+        write_safetensors(&path, [SCALAR, U8, F32]).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), once);
-        write(&path, []).unwrap();
+        write_safetensors(&path, []).unwrap();
         assert!(SafeTensors::open(&path).unwrap().is_empty());
     }
 
@@ -122,7 +125,7 @@ mod tests {
     fn files_are_those_of_the_reference_implementation() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("w.safetensors");
-        write(&path, [U8, F32, SCALAR]).unwrap();
+        write_safetensors(&path, [U8, F32, SCALAR]).unwrap();
         let ours = std::fs::read(&path).unwrap();
         let views = [U8, F32, SCALAR].map(|view| {
             let dtype = if view.dtype == SafeDType::U8 { safetensors::Dtype::U8 } else { safetensors::Dtype::F32 };
@@ -136,14 +139,14 @@ mod tests {
     fn wrong_tensors_leave_the_file_as_it_was() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("w.safetensors");
-        write(&path, [U8]).unwrap();
+        write_safetensors(&path, [U8]).unwrap();
         let before = std::fs::read(&path).unwrap();
         for (tensors, message) in [
             ([U8, TensorView { bytes: &[1], ..F32 }], "tensor `b` has 1 bytes, which is not F32 [1, 2]"),
             ([U8, TensorView { name: U8.name, ..F32 }], "is used twice"),
             ([U8, TensorView { name: "__metadata__", ..F32 }], "`__metadata__` is reserved"),
         ] {
-            let error = write(&path, tensors).unwrap_err().to_string();
+            let error = write_safetensors(&path, tensors).unwrap_err().to_string();
             assert!(error.contains(message), "{error}");
         }
         assert_eq!(std::fs::read(&path).unwrap(), before);
