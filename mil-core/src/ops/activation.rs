@@ -1,9 +1,14 @@
 //! Activations.
 
+use std::f64::consts::{FRAC_1_SQRT_2, PI};
+
 use crate::op::{Arg, Cx, Infer, Inferred, Op, OpDef, OpError, param::string_enum};
 use mil_derive::Op;
 
-use super::rules;
+use super::{
+    rules,
+    scalar::{self, Unary},
+};
 
 pub(crate) const OPS: &[&OpDef] = &[
     Elu::DEF,
@@ -19,17 +24,43 @@ pub(crate) const OPS: &[&OpDef] = &[
     Softplus::DEF,
 ];
 
-/// Ops whose result has the type of `x`, whatever that is.
-macro_rules! same_type {
-    ($($op:ident),*) => {$(
+/// Ops whose result has the type of `x`, and what they make of a number.
+macro_rules! unary {
+    ($($op:ident = $f:expr;)*) => {$(
         impl Infer for $op {
             fn infer(&self, _: &mut Cx<'_>) -> Result<Vec<Inferred>, OpError> {
                 Ok(vec![self.x.ty.clone().into()])
             }
         }
+
+        impl Unary for $op {
+            fn float(&self, x: f64) -> f64 {
+                let f: fn(&$op, f64) -> f64 = $f;
+                f(self, x)
+            }
+        }
     )*};
 }
-same_type!(Elu, Gelu, LeakyRelu, Relu, Relu6, Sigmoid, SigmoidHard, Silu, Softplus);
+
+unary! {
+    Elu = |op, x| if x > 0.0 { x } else { f64::from(op.alpha) * x.exp_m1() };
+    Gelu = |op, x| match op.mode {
+        GeluMode::Exact => 0.5 * x * (1.0 + libm::erf(x * FRAC_1_SQRT_2)),
+        GeluMode::TanhApproximation => 0.5 * x * (1.0 + ((2.0 / PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh()),
+        GeluMode::SigmoidApproximation => x * sigmoid(1.702 * x),
+    };
+    LeakyRelu = |op, x| if x < 0.0 { f64::from(op.alpha) * x } else { x };
+    Relu = |_, x| scalar::max(x, 0.0);
+    Relu6 = |_, x| scalar::min(scalar::max(x, 0.0), 6.0);
+    Sigmoid = |_, x| sigmoid(x);
+    SigmoidHard = |op, x| scalar::min(scalar::max(f64::from(op.alpha) * x + f64::from(op.beta), 0.0), 1.0);
+    Silu = |_, x| x * sigmoid(x);
+    Softplus = |_, x| scalar::max(x, 0.0) + (-x.abs()).exp().ln_1p();
+}
+
+fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
 
 /// `x` where it is greater than 0, else `alpha * (exp(x) - 1)`.
 #[derive(Op, Clone, Debug)]
