@@ -4,10 +4,14 @@
 
 extern crate self as mil_core;
 
+mod atomic;
+pub mod error;
 pub mod graph;
 pub mod ir;
 pub mod op;
 pub mod ops;
+pub mod package;
+pub mod spec;
 pub mod types;
 pub mod weights;
 

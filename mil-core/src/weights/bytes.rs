@@ -1,34 +1,196 @@
-//! Shared immutable bytes.
-use std::{
-    fmt,
-    ops::{Deref, Range},
-    sync::Arc,
-};
-/// A cheap-to-clone slice of shared, immutable bytes.
+//! Immutable bytes that are shared instead of copied.
+
+use std::fmt;
+use std::fs::File;
+use std::ops::{Bound, Deref, RangeBounds};
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::error::FileError;
+
+/// An immutable slice of bytes, cheap to clone and to slice.
+///
+/// The bytes live in memory or in a memory-mapped file, and are kept alive by every slice of them.
+/// Equality is by content.
+///
+/// ```
+/// use mil_core::weights::Bytes;
+///
+/// let all = Bytes::from(vec![1, 2, 3, 4]);
+/// let middle = all.slice(1..3);
+/// assert_eq!(&middle[..], [2, 3]);
+/// ```
 #[derive(Clone)]
 pub struct Bytes {
     owner: Arc<dyn AsRef<[u8]> + Send + Sync>,
-    range: Range<usize>,
+    /// `start..start + len` is inside of what `owner` gives.
+    start: usize,
+    len: usize,
 }
-impl From<Vec<u8>> for Bytes {
-    fn from(v: Vec<u8>) -> Bytes {
-        let n = v.len();
-        Bytes { owner: Arc::new(v), range: 0..n }
+
+impl Bytes {
+    /// Shares bytes that something else owns, such as a buffer of another library.
+    ///
+    /// `owner` must give the same slice at every call.
+    pub fn from_owner(owner: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
+        let len = owner.as_ref().len();
+        Self { owner: Arc::new(owner), start: 0, len }
+    }
+
+    /// Maps a file into memory, read only: pages are loaded when they are first touched.
+    ///
+    /// The file must not be truncated while it is mapped; reading the missing part would end the
+    /// process, as with every memory map. Replacing it by renaming another file over it is fine.
+    ///
+    /// # Errors
+    /// The path does not name a regular file, or it cannot be opened or mapped.
+    pub fn map_file(path: impl AsRef<Path>) -> Result<Self, FileError> {
+        let path = path.as_ref();
+        let unreadable = |error| FileError::caused_by(path, "cannot be read", error);
+        // Asked before opening: to open a pipe would wait for somebody to write to it.
+        let metadata = std::fs::metadata(path).map_err(unreadable)?;
+        if !metadata.is_file() {
+            return Err(FileError::new(path, "is not a regular file"));
+        }
+        let file = File::open(path).map_err(unreadable)?;
+        if file.metadata().map_err(unreadable)?.len() == 0 {
+            // An empty file cannot be mapped.
+            return Ok(Self::default());
+        }
+        // SAFETY: the map is read only and private to this object. The one hazard, another process
+        // that truncates the file, is documented above and is not a hazard for files replaced by renaming,
+        // which is how this crate writes.
+        let map = unsafe { memmap2::Mmap::map(&file) }
+            .map_err(|error| FileError::caused_by(path, "cannot be mapped into memory", error))?;
+        Ok(Self::from_owner(map))
+    }
+
+    /// The bytes in `range`, sharing memory, or `None` if it is not inside.
+    pub fn get(&self, range: impl RangeBounds<usize>) -> Option<Self> {
+        let start = match range.start_bound() {
+            Bound::Included(&start) => start,
+            Bound::Excluded(&start) => start.checked_add(1)?,
+            Bound::Unbounded => 0,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(&end) => end.checked_add(1)?,
+            Bound::Excluded(&end) => end,
+            Bound::Unbounded => self.len,
+        };
+        (start <= end && end <= self.len).then(|| Self {
+            owner: Arc::clone(&self.owner),
+            // Cannot overflow: at most the end of the owner's slice.
+            start: self.start + start,
+            len: end - start,
+        })
+    }
+
+    /// The bytes in `range`, sharing memory.
+    ///
+    /// # Panics
+    /// If `range` is not inside, as slices do; [`get`](Self::get) asks first.
+    #[track_caller]
+    pub fn slice(&self, range: impl RangeBounds<usize>) -> Self {
+        match self.get(range) {
+            Some(slice) => slice,
+            None => panic!("range out of bounds of {} bytes", self.len),
+        }
     }
 }
+
+impl Default for Bytes {
+    fn default() -> Self {
+        Self::from(Vec::new())
+    }
+}
+
+impl From<Vec<u8>> for Bytes {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::from_owner(bytes)
+    }
+}
+
 impl Deref for Bytes {
     type Target = [u8];
+
     fn deref(&self) -> &[u8] {
-        &(*self.owner).as_ref()[self.range.clone()]
+        &(*self.owner).as_ref()[self.start..self.start + self.len]
     }
 }
+
+impl AsRef<[u8]> for Bytes {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
 impl PartialEq for Bytes {
-    fn eq(&self, o: &Bytes) -> bool {
-        **self == **o
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
     }
 }
+
+impl Eq for Bytes {}
+
 impl fmt::Debug for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Bytes({})", self.len())
+        // Weights have millions of bytes; nobody wants to read them.
+        write!(f, "Bytes({} bytes)", self.len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_share_memory() {
+        let all = Bytes::from(vec![1, 2, 3, 4, 5]);
+        let part = all.slice(1..=3);
+        assert_eq!(&part[..], [2, 3, 4]);
+        assert_eq!(part.as_ptr(), all[1..].as_ptr());
+        assert_eq!(&part.slice(1..)[..], [3, 4]);
+        assert_eq!(part.slice(3..).len(), 0);
+        assert_eq!(part, Bytes::from(vec![2, 3, 4]));
+        assert_ne!(part, all);
+        assert_eq!(format!("{part:?}"), "Bytes(3 bytes)");
+    }
+
+    #[test]
+    #[allow(clippy::reversed_empty_ranges)]
+    fn ranges_outside_are_none() {
+        let part = Bytes::from(vec![0; 9]).slice(2..5);
+        assert!(part.get(0..4).is_none());
+        assert!(part.get(4..).is_none());
+        assert!(part.get(2..1).is_none());
+        assert!(part.get(0..=usize::MAX).is_none());
+        assert!(part.get((Bound::Excluded(usize::MAX), Bound::Unbounded)).is_none());
+    }
+
+    #[test]
+    #[should_panic(expected = "range out of bounds of 3 bytes")]
+    fn slicing_outside_panics() {
+        Bytes::from(vec![0; 3]).slice(..4);
+    }
+
+    #[test]
+    fn files_are_mapped() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, "content").unwrap();
+        let bytes = Bytes::map_file(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(&bytes[..], b"content");
+        std::fs::write(&path, "").unwrap();
+        assert!(Bytes::map_file(&path).unwrap().is_empty());
+    }
+
+    #[test]
+    fn errors_name_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = Bytes::map_file(dir.path()).unwrap_err().to_string();
+        assert!(error.ends_with("is not a regular file"), "{error}");
+        let error = Bytes::map_file(dir.path().join("missing.bin")).unwrap_err().to_string();
+        assert!(error.contains("missing.bin`: cannot be read"), "{error}");
     }
 }

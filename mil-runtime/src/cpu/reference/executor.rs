@@ -1,0 +1,280 @@
+//! Runs a function op by op.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use mil_core::{
+    ir::{Binding, BlockId, Function, OpId, ValueId},
+    types::{Symbol, Type},
+};
+
+use super::{Bound, Cx, kernel};
+use crate::{error::RunError, tensor::AnyTensor};
+
+/// A function made ready to run: constants loaded (shared, not copied), kernels bound.
+pub struct Executor {
+    function: Function,
+    steps: Vec<Step>,
+    constants: Vec<(ValueId, Arc<AnyTensor>)>,
+    /// Per op, the values that nobody uses after it.
+    dead: Vec<Vec<ValueId>>,
+}
+
+enum Step {
+    Const,
+    Kernel(Box<dyn Bound>),
+    Cond,
+    While,
+}
+
+type Values = Vec<Option<Arc<AnyTensor>>>;
+
+impl std::fmt::Debug for Executor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Executor({}, {} ops)", self.function.name, self.steps.len())
+    }
+}
+
+impl Executor {
+    /// Makes a function ready.
+    ///
+    /// # Errors
+    /// If an op has no kernel or cannot be bound, or a weight is not attached; the error names the op.
+    pub fn new(function: Function) -> Result<Executor, RunError> {
+        let mut constants = vec![];
+        let mut steps: BTreeMap<OpId, Step> = BTreeMap::new();
+        let order = function.walk();
+        for &id in &order {
+            let op = function.op(id);
+            let step = match op.def.name {
+                "const" => {
+                    let fail = |e: RunError| e.in_op(&op.name, "const");
+                    // Only tensors are ever computed with; other constants are written in place.
+                    if let (Some(c), Some(&out)) = (op.constant(), op.outputs.first()) {
+                        constants.push((out, Arc::new(AnyTensor::from_constant(c).map_err(fail)?)));
+                    }
+                    Step::Const
+                }
+                "cond" => Step::Cond,
+                "while_loop" => Step::While,
+                name => {
+                    let missing = || RunError::new("this op cannot be run on the CPU yet").in_op(&op.name, name);
+                    let bound = (kernel(name).ok_or_else(missing)?.bind)(&function.args(op));
+                    Step::Kernel(bound.map_err(|e| RunError::from(e).in_op(&op.name, name))?)
+                }
+            };
+            steps.insert(id, step);
+        }
+        let count = order.iter().map(|o| o.index() + 1).max().unwrap_or(0);
+        let mut steps_by_index = Vec::with_capacity(count);
+        steps_by_index.resize_with(count, || Step::Const);
+        for (id, step) in steps {
+            steps_by_index[id.index()] = step;
+        }
+        let dead = dead_after(&function, count);
+        Ok(Executor { function, steps: steps_by_index, constants, dead })
+    }
+
+    /// The function that it runs.
+    pub fn function(&self) -> &Function {
+        &self.function
+    }
+
+    /// Runs the function on named inputs and gives its outputs by name.
+    ///
+    /// # Errors
+    /// If an input is missing, unknown, or of another type; or an op fails, which the error names.
+    pub fn run(&self, mut inputs: BTreeMap<String, AnyTensor>) -> Result<BTreeMap<String, AnyTensor>, RunError> {
+        let mut values: Values = vec![None; self.function.value_count()];
+        for (id, constant) in &self.constants {
+            values[id.index()] = Some(constant.clone());
+        }
+        let mut sizes: BTreeMap<Symbol, i64> = BTreeMap::new();
+        for &id in &self.function.inputs {
+            let data = self.function.value(id);
+            let given = inputs.remove(&data.name);
+            let tensor = given.ok_or_else(|| RunError::new(format!("input `{}` is missing", data.name)))?;
+            check_input(&data.name, &data.ty, &tensor, &mut sizes)?;
+            values[id.index()] = Some(Arc::new(tensor));
+        }
+        if let Some(name) = inputs.keys().next() {
+            return Err(RunError::new(format!("the function `{}` has no input `{name}`", self.function.name)));
+        }
+        self.run_block(self.function.body, &mut values)?;
+        let mut outputs = BTreeMap::new();
+        for &id in self.function.outputs() {
+            let data = self.function.value(id);
+            let value = values[id.index()].clone();
+            let value = value.ok_or_else(|| RunError::new(format!("output `{}` was not computed", data.name)))?;
+            outputs.insert(data.name.clone(), Arc::unwrap_or_clone(value));
+        }
+        Ok(outputs)
+    }
+
+    fn run_block(&self, block: BlockId, values: &mut Values) -> Result<(), RunError> {
+        for &id in &self.function.block(block).ops {
+            let op = self.function.op(id);
+            let fail = |e: RunError| e.in_op(&op.name, op.def.name);
+            match &self.steps[id.index()] {
+                Step::Const => {}
+                Step::Kernel(kernel) => {
+                    let outputs = kernel.run(&Cx { values }).map_err(fail)?;
+                    for (id, out) in op.outputs.iter().zip(outputs) {
+                        values[id.index()] = Some(Arc::new(out));
+                    }
+                }
+                Step::Cond => {
+                    let pred = self.value(id, "pred", 0, values)?;
+                    let pred = truth(&pred).map_err(fail)?;
+                    let branch = op.blocks[usize::from(!pred)];
+                    self.run_block(branch, values)?;
+                    self.copy(&self.function.block(branch).outputs, &op.outputs, values);
+                }
+                Step::While => self.run_while(id, values)?,
+            }
+            for value in &self.dead[id.index()] {
+                values[value.index()] = None;
+            }
+        }
+        Ok(())
+    }
+
+    fn run_while(&self, id: OpId, values: &mut Values) -> Result<(), RunError> {
+        let op = self.function.op(id);
+        let [condition, body] = op.blocks[..] else { return Err(RunError::new("`while_loop` needs two blocks")) };
+        let mut vars: Vec<Option<Arc<AnyTensor>>> = vec![];
+        for i in 0..op.bindings("loop_vars").len() {
+            vars.push(Some(self.value(id, "loop_vars", i, values)?));
+        }
+        loop {
+            self.set(&self.function.block(condition).inputs, &vars, values);
+            self.run_block(condition, values)?;
+            let go = self.function.block(condition).outputs.first().and_then(|v| values[v.index()].clone());
+            let go = go.ok_or_else(|| RunError::new("the condition gives nothing"))?;
+            if !truth(&go).map_err(|e| e.in_op(&op.name, op.def.name))? {
+                self.set(&op.outputs, &vars, values);
+                return Ok(());
+            }
+            self.set(&self.function.block(body).inputs, &vars, values);
+            self.run_block(body, values)?;
+            vars = self.function.block(body).outputs.iter().map(|v| values[v.index()].clone()).collect();
+        }
+    }
+
+    fn set(&self, ids: &[ValueId], to: &[Option<Arc<AnyTensor>>], values: &mut Values) {
+        for (id, value) in ids.iter().zip(to) {
+            values[id.index()] = value.clone();
+        }
+    }
+
+    fn copy(&self, from: &[ValueId], to: &[ValueId], values: &mut Values) {
+        let copies: Vec<_> = from.iter().map(|v| values[v.index()].clone()).collect();
+        self.set(to, &copies, values);
+    }
+
+    fn value(&self, op: OpId, param: &str, index: usize, values: &Values) -> Result<Arc<AnyTensor>, RunError> {
+        let op = self.function.op(op);
+        let found = match op.bindings(param).get(index) {
+            Some(Binding::Value(v)) => values[v.index()].clone(),
+            _ => None,
+        };
+        found.ok_or_else(|| RunError::new(format!("`{param}` has no value")).in_op(&op.name, op.def.name))
+    }
+}
+
+fn truth(t: &AnyTensor) -> Result<bool, RunError> {
+    match t.to_i64()?[..] {
+        [one] => Ok(one != 0),
+        _ => Err(RunError::new(format!("expected one bool, found {}", t.ty()))),
+    }
+}
+
+/// Checks dtype and shape, and that a symbol has one size everywhere, which its domain has.
+fn check_input(
+    name: &str,
+    declared: &Type,
+    tensor: &AnyTensor,
+    sizes: &mut BTreeMap<Symbol, i64>,
+) -> Result<(), RunError> {
+    let fail = |why: String| RunError::new(format!("input `{name}` must be {declared}, found {}{why}", tensor.ty()));
+    let (Type::Tensor(ty) | Type::State(ty)) = declared else { return Err(fail(String::new())) };
+    if ty.dtype != tensor.dtype() || ty.rank() != tensor.rank() {
+        return Err(fail(String::new()));
+    }
+    for (dim, &size) in ty.shape.iter().zip(tensor.shape()) {
+        let size = size as i64;
+        if let Some(symbol) = dim.as_symbol() {
+            if !symbol.domain().contains(size) {
+                return Err(fail(format!(" ({symbol:?} must be in {})", symbol.domain())));
+            }
+            if *sizes.entry(symbol.clone()).or_insert(size) != size {
+                return Err(fail(format!(" ({symbol:?} is {} in another dimension)", sizes[symbol])));
+            }
+        }
+        let expected = dim.eval(&|s| sizes.get(s).copied());
+        if expected.is_some_and(|e| e != size) {
+            return Err(fail(String::new()));
+        }
+    }
+    Ok(())
+}
+
+/// For each op, the values whose last use it is. A use inside a nested block counts for the op that has the block;
+/// values of a block that is run again and again (a loop's) are kept, since the next round overwrites them.
+fn dead_after(function: &Function, count: usize) -> Vec<Vec<ValueId>> {
+    let mut last: BTreeMap<ValueId, OpId> = BTreeMap::new();
+    for &id in &function.block(function.body).ops {
+        let mut stack = vec![id];
+        while let Some(inner) = stack.pop() {
+            let op = function.op(inner);
+            last.extend(op.uses().chain(op.outputs.iter().copied()).map(|v| (v, id)));
+            for b in &op.blocks {
+                let block = function.block(*b);
+                last.extend(block.outputs.iter().map(|v| (*v, id)));
+                stack.extend(&block.ops);
+            }
+        }
+    }
+    let mut dead = vec![vec![]; count];
+    for (value, op) in last {
+        if !function.outputs().contains(&value)
+            && !matches!(function.value(value).known, Some(mil_core::ir::Known::Constant(_)))
+        {
+            dead[op.index()].push(value);
+        }
+    }
+    dead
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mil_core::{
+        graph::Graph,
+        mb,
+        types::{DType, Opset, TensorType},
+    };
+
+    fn vector(v: &[f32]) -> AnyTensor {
+        AnyTensor::new([v.len()], v.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn branches_and_inputs() {
+        let mut g = Graph::new("main", Opset::iOS17);
+        let x = g.input("x", "Tensor<f32, N>".parse::<TensorType>().unwrap());
+        let go = g.input("go", TensorType::scalar(DType::Bool));
+        let y = g.cond(&go, |g| Ok(vec![g.push(mb::add(&x, 1.0))?]), |_| Ok(vec![x.clone()])).unwrap();
+        let p = g.finish([("y", y[0].clone())]).unwrap();
+        let e = Executor::new(p.main().unwrap().clone()).unwrap();
+        let run = |go: bool, x: AnyTensor| {
+            let go = AnyTensor::bools([], &[go]).unwrap();
+            e.run(BTreeMap::from([("x".to_string(), x), ("go".to_string(), go)]))
+        };
+        assert_eq!(run(true, vector(&[1.0, 2.0])).unwrap()["y"], vector(&[2.0, 3.0]));
+        assert_eq!(run(false, vector(&[1.0])).unwrap()["y"], vector(&[1.0]));
+        let wrong = run(true, AnyTensor::new([1, 1], vec![1f32]).unwrap()).unwrap_err();
+        assert!(wrong.to_string().contains("input `x` must be Tensor<f32, N>, found Tensor<f32, 1, 1>"), "{wrong}");
+        let missing = e.run(BTreeMap::new()).unwrap_err();
+        assert_eq!(missing.to_string(), "input `x` is missing");
+    }
+}

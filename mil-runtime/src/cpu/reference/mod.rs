@@ -1,0 +1,188 @@
+//! The reference executor: every op as a plain loop. It is the meaning of the ops here.
+//!
+//! f16 is stored as f16, computed in f32, and rounded at each op's output; f32 is computed in f32; integers wrap.
+//! Speed is not its business. Files are named as in `mil_core::ops`; each has a list of kernels, and a test finds ops
+//! without one.
+
+use std::{borrow::Cow, sync::Arc};
+
+use mil_core::{
+    ir::{Constant, ValueId},
+    op::{AnyArg, Arg, Args, Op, OpError},
+    types::DType,
+};
+
+use crate::{error::RunError, tensor::AnyTensor};
+
+mod control;
+mod elementwise_binary;
+mod executor;
+
+pub use executor::Executor;
+
+const LISTS: &[&[KernelDef]] = &[control::KERNELS, elementwise_binary::KERNELS];
+
+/// How an op runs: implemented for the op's own struct, whose fields say which values and parameters.
+pub(crate) trait Kernel: Op + Send + Sync {
+    /// Computes the outputs, in order.
+    fn run(&self, cx: &Cx<'_>) -> Result<Vec<AnyTensor>, RunError>;
+}
+
+/// A bound op that can run.
+pub(crate) trait Bound: Send + Sync {
+    fn run(&self, cx: &Cx<'_>) -> Result<Vec<AnyTensor>, RunError>;
+}
+
+impl<K: Kernel> Bound for K {
+    fn run(&self, cx: &Cx<'_>) -> Result<Vec<AnyTensor>, RunError> {
+        Kernel::run(self, cx)
+    }
+}
+
+/// A kernel by the name of its op.
+pub(crate) struct KernelDef {
+    pub(crate) op: &'static str,
+    pub(crate) bind: fn(&Args) -> Result<Box<dyn Bound>, OpError>,
+}
+
+impl KernelDef {
+    pub(crate) const fn of<K: Kernel>() -> KernelDef {
+        KernelDef { op: K::DEF.name, bind: |args| Ok(Box::new(K::bind(args)?)) }
+    }
+}
+
+/// The kernel of an op.
+pub(crate) fn kernel(op: &str) -> Option<&'static KernelDef> {
+    LISTS.iter().flat_map(|l| l.iter()).find(|k| k.op == op)
+}
+
+/// What a kernel sees of the running function: the values of its arguments.
+pub(crate) struct Cx<'a> {
+    pub(crate) values: &'a [Option<Arc<AnyTensor>>],
+}
+
+impl Cx<'_> {
+    /// The tensor that an argument has now.
+    pub(crate) fn get(&self, arg: &Arg) -> Result<Cow<'_, AnyTensor>, RunError> {
+        self.find(arg.id, arg.constant())
+    }
+
+    /// The same for an argument of any type.
+    pub(crate) fn get_any(&self, arg: &AnyArg) -> Result<Cow<'_, AnyTensor>, RunError> {
+        self.find(arg.id, arg.known.as_ref().and_then(|k| k.constant()))
+    }
+
+    fn find(&self, id: Option<ValueId>, constant: Option<&Constant>) -> Result<Cow<'_, AnyTensor>, RunError> {
+        match (id, constant) {
+            (Some(id), _) => {
+                let value = self.values.get(id.index()).and_then(|v| v.as_deref());
+                value.map(Cow::Borrowed).ok_or_else(|| RunError::new("an argument has no value"))
+            }
+            (None, Some(c)) => AnyTensor::from_constant(c).map(Cow::Owned),
+            (None, None) => Err(RunError::new("an argument has no value")),
+        }
+    }
+}
+
+/// One output of floats, rounded to the dtype.
+pub(crate) fn floats(dtype: DType, shape: impl Into<Vec<usize>>, v: Vec<f32>) -> Result<Vec<AnyTensor>, RunError> {
+    Ok(vec![AnyTensor::from_f32(dtype, shape, v)?])
+}
+
+/// How the kernels' tests speak: run one op on constants.
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::collections::BTreeMap;
+
+    use mil_core::{
+        graph::{Graph, Value},
+        op::{Call, FromOutputs, Op},
+        types::Opset,
+    };
+
+    use super::Executor;
+    use crate::tensor::AnyTensor;
+
+    /// A graph under test whose inputs have values.
+    pub(crate) struct Test {
+        pub(crate) graph: Graph,
+        inputs: BTreeMap<String, AnyTensor>,
+    }
+
+    impl Test {
+        pub(crate) fn input(&mut self, tensor: AnyTensor) -> Value {
+            let v = self.graph.input(&format!("in{}", self.inputs.len()), tensor.ty());
+            self.inputs.insert(self.graph.function().value(v.id()).name.clone(), tensor);
+            v
+        }
+
+        /// An f32 input.
+        pub(crate) fn f32(&mut self, shape: &[usize], v: &[f32]) -> Value {
+            self.input(AnyTensor::new(shape, v.to_vec()).unwrap())
+        }
+
+        /// An i32 input.
+        pub(crate) fn i32(&mut self, shape: &[usize], v: &[i32]) -> Value {
+            self.input(AnyTensor::new(shape, v.to_vec()).unwrap())
+        }
+    }
+
+    /// Runs one op in the newest opset and gives its outputs.
+    #[track_caller]
+    pub(crate) fn run<O: Op>(call: impl FnOnce(&mut Test) -> Call<O>) -> Vec<AnyTensor>
+    where
+        O::Outputs: IntoValues,
+    {
+        run_in(Opset::iOS18, call)
+    }
+
+    /// Runs one op in an opset and gives its outputs.
+    #[track_caller]
+    pub(crate) fn run_in<O: Op>(opset: Opset, call: impl FnOnce(&mut Test) -> Call<O>) -> Vec<AnyTensor>
+    where
+        O::Outputs: IntoValues,
+    {
+        let mut test = Test { graph: Graph::new("main", opset), inputs: BTreeMap::new() };
+        let call = call(&mut test);
+        let Test { mut graph, inputs } = test;
+        let values = graph.push(call).unwrap_or_else(|e| panic!("{e}")).into_values();
+        let program = graph.finish(values).unwrap();
+        let function = program.main().unwrap();
+        let executor = Executor::new(function.clone()).unwrap();
+        let mut outputs = executor.run(inputs).unwrap_or_else(|e| panic!("{e}"));
+        let names: Vec<_> = function.outputs().iter().map(|v| function.value(*v).name.clone()).collect();
+        let outputs: Vec<_> = names.iter().map(|n| outputs.remove(n).unwrap()).collect();
+        for (out, v) in outputs.iter().zip(function.outputs()) {
+            let declared = &function.value(*v).ty;
+            assert!(declared.compatible(&out.ty().into()), "inferred {declared}, computed {}", out.ty());
+        }
+        outputs
+    }
+
+    /// Outputs of a push as a list.
+    pub(crate) trait IntoValues: FromOutputs {
+        fn into_values(self) -> Vec<Value>;
+    }
+    impl IntoValues for Value {
+        fn into_values(self) -> Vec<Value> {
+            vec![self]
+        }
+    }
+    impl IntoValues for Vec<Value> {
+        fn into_values(self) -> Vec<Value> {
+            self
+        }
+    }
+
+    /// The only output's floats are these, within `tolerance` absolute.
+    #[track_caller]
+    pub(crate) fn close(outputs: &[AnyTensor], shape: &[usize], expected: &[f32], tolerance: f32) {
+        assert_eq!(outputs[0].shape(), shape);
+        let got = outputs[0].to_f32().unwrap();
+        assert_eq!(got.len(), expected.len());
+        for (i, (g, e)) in got.iter().zip(expected).enumerate() {
+            let same = g == e || (g.is_nan() && e.is_nan()) || (g - e).abs() <= tolerance;
+            assert!(same, "element {i}: got {g}, expected {e}\n{got:?}");
+        }
+    }
+}
