@@ -52,6 +52,11 @@ impl Diagnostics {
         }
     }
 
+    /// For the next program: what is told by now is not told again.
+    pub(crate) fn next(&self) -> Diagnostics {
+        Diagnostics { found: vec![], told: self.told.clone() }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.found.is_empty()
     }

@@ -2,15 +2,23 @@
 
 use proc_macro2::TokenStream;
 use quote::quote;
+use syn::ext::IdentExt as _;
 use syn::{
-    Attribute, Block, Ident, Pat, Result, ReturnType, Token, Type, Visibility, parenthesized,
+    Attribute, Block, Ident, LitStr, Pat, Result, ReturnType, Token, Type, Visibility, parenthesized,
     parse::{Parse, ParseStream},
     punctuated::Punctuated,
 };
 
+use crate::lower::ImageAttr;
+
 /// One parameter.
 pub(crate) struct ParamItem {
-    pub(crate) attrs: Vec<Attribute>,
+    /// `#[weight("a.b")]`.
+    pub(crate) weight: Option<LitStr>,
+    /// `#[image(RGB, ..)]`.
+    pub(crate) image: Option<ImageAttr>,
+    /// Attributes that a parameter cannot have.
+    pub(crate) others: Vec<Attribute>,
     pub(crate) mutable: bool,
     pub(crate) ident: Ident,
     /// `None`: untyped, or `_`.
@@ -37,7 +45,23 @@ impl Parse for ParamItem {
         let ident = input.parse()?;
         let ty = input.parse::<Option<Token![:]>>()?.map(|_| input.parse()).transpose()?;
         let ty = ty.filter(|t| !matches!(t, Type::Infer(_)));
-        Ok(ParamItem { attrs, mutable, ident, ty })
+        ParamItem::new(attrs, mutable, ident, ty)
+    }
+}
+
+impl ParamItem {
+    fn new(attrs: Vec<Attribute>, mutable: bool, ident: Ident, ty: Option<Type>) -> Result<ParamItem> {
+        let mut param = ParamItem { weight: None, image: None, others: vec![], mutable, ident, ty };
+        for attr in attrs {
+            if attr.path().is_ident("weight") {
+                param.weight = Some(attr.parse_args()?);
+            } else if attr.path().is_ident("image") {
+                param.image = Some(ImageAttr::parse(&attr)?);
+            } else if !attr.path().is_ident("doc") {
+                param.others.push(attr);
+            }
+        }
+        Ok(param)
     }
 }
 
@@ -67,8 +91,6 @@ impl Parse for ProgramItem {
         Ok(ProgramItem { attrs, vis, ident, params: params.into_iter().collect(), output, body })
     }
 }
-
-use syn::ext::IdentExt as _;
 
 impl ProgramItem {
     /// From a function of a module.
@@ -100,12 +122,8 @@ impl ProgramItem {
                 Pat::Type(p) => [&p.attrs[..], &name.attrs[..]].concat(),
                 _ => name.attrs.clone(),
             };
-            params.push(ParamItem {
-                attrs,
-                mutable: name.mutability.is_some(),
-                ident: name.ident.clone(),
-                ty: ty.filter(|t| !matches!(t, Type::Infer(_))),
-            });
+            let ty = ty.filter(|t| !matches!(t, Type::Infer(_)));
+            params.push(ParamItem::new(attrs, name.mutability.is_some(), name.ident.clone(), ty)?);
         }
         let body = match &*c.body {
             syn::Expr::Block(b) if b.label.is_none() && b.attrs.is_empty() => b.block.clone(),

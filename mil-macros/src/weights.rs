@@ -112,7 +112,7 @@ impl WeightsFile {
 fn read(path: &Path) -> Result<BTreeMap<String, (Option<DType>, Vec<usize>)>, String> {
     let header = SafeTensorsHeader::open(path).map_err(|e| e.to_string())?;
     let entry = |(name, info): (&str, &mil_core::weights::TensorInfo)| {
-        (name.to_string(), (DType::parse(&info.dtype.name().to_lowercase().replace('_', "")), info.shape.clone()))
+        (name.to_string(), (info.dtype.dtype(), info.shape.clone()))
     };
     Ok(header.iter().map(entry).collect())
 }

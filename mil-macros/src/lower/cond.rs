@@ -60,6 +60,7 @@ impl<'a> Lower<'a> {
         let names = self.assigned_by(i);
         for then in order {
             let block = self.graph.open_block();
+            self.open_frame();
             let branch = self.branch(|lower| match (then, &i.else_branch) {
                 (true, _) => lower.block(&i.then_branch, None),
                 (false, Some((_, e))) => lower.expr(e, None),
@@ -71,6 +72,7 @@ impl<'a> Lower<'a> {
             let place = if then { Place::of(&i.then_branch) } else { Place::of(i) };
             let values = self.branch_values(&branch, &vars, other, place);
             let outputs = values.clone().unwrap_or_default();
+            self.close_frame();
             if let Err(e) = self.graph.close_block(block, outputs) {
                 self.error_at(place, e);
             }
@@ -148,11 +150,9 @@ impl<'a> Lower<'a> {
 
     /// Lowers a branch and undoes what it assigned.
     fn branch(&mut self, lower: impl FnOnce(&mut Self) -> Lowered) -> Branch {
-        self.open_frame();
         let existed = self.env.record();
         let Lowered { val, shadow } = lower(self);
         let assigned = self.env.undo(existed).into_iter().map(|(id, old, new)| (id, (old, new))).collect();
-        self.close_frame();
         Branch { val, shadow, assigned }
     }
 

@@ -16,7 +16,7 @@ use crate::{diag::Place, suggest};
 
 /// The attribute as written.
 pub(crate) struct ImageAttr {
-    color: Ident,
+    pub(crate) color: Ident,
     scale: Option<Expr>,
     bias: Option<Expr>,
 }

@@ -19,9 +19,13 @@ mod stmt;
 mod tests;
 mod while_loop;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
-use mil_core::{graph::Graph, graph::Value, types::Dim};
+use mil_core::{
+    graph::{Graph, Value},
+    ir::Feature,
+    types::{Dim, TensorType},
+};
 use proc_macro2::TokenStream;
 use quote::ToTokens;
 
@@ -34,7 +38,9 @@ use crate::{
     weights::WeightsFile,
 };
 
-pub(crate) use program::{Lowering, Module, program};
+pub(crate) use format::ParseFormats;
+pub(crate) use image::ImageAttr;
+pub(crate) use program::{Lowering, Module, Output, document, program};
 
 /// An expression, lowered: what it is, and its restatement in terms of the public API, for the IDE.
 pub(crate) struct Lowered {
@@ -68,8 +74,10 @@ pub(crate) struct Lower<'a> {
     /// The ops that the source names, as it writes them: so that its imports count as used.
     op_paths: BTreeMap<String, TokenStream>,
     /// The inputs, with their names.
-    inputs: Vec<(String, Value)>,
-    input_names: BTreeSet<String>,
+    inputs: Vec<(String, Option<TensorType>)>,
+    input_values: Vec<Value>,
+    /// Descriptions of the inputs that are images.
+    features: Vec<Feature>,
 }
 
 impl Lower<'_> {

@@ -164,7 +164,7 @@ impl Lower<'_> {
         if let Some(v) = self.frames.iter().rev().find_map(|f| f.symbols.get(name)) {
             return Val::Value(v.clone());
         }
-        let found = self.inputs.iter().find_map(|(_, v)| Some((v.clone(), v.shape()?.iter().position(|d| *d == dim)?)));
+        let found = self.input_values.iter().find_map(|v| Some((v.clone(), v.shape()?.iter().position(|d| *d == dim)?)));
         let Some((input, axis)) = found else {
             return self.error_at(at, format!("no input has the dimension `{name}` alone, so its size is nowhere to be read"));
         };

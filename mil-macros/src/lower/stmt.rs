@@ -189,7 +189,7 @@ impl<'a> Lower<'a> {
     }
 
     /// `left = val`.
-    pub(super) fn assign(&mut self, left: &Expr, val: Val) -> TokenStream {
+    pub(super) fn assign(&mut self, left: &'a Expr, val: Val) -> TokenStream {
         match left {
             Expr::Paren(p) => self.assign(&p.expr, val),
             Expr::Infer(_) => TokenStream::new(),

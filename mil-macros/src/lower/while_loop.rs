@@ -33,10 +33,12 @@ impl<'a> Lower<'a> {
         let first: Vec<Value> = vars.iter().map(|v| v.first.clone()).collect();
 
         let condition = self.graph.open_block();
+        self.open_frame();
         let (go, condition_shadow) = self.in_block(condition, &vars, &first, |lower| {
             let go = lower.expr(&w.cond, None);
             (go.val, go.shadow)
         });
+        self.close_frame();
         let go = match go.0 {
             Val::Const(Const { literal: Literal::Bool(false), .. }) => {
                 let _ = self.graph.close_block(condition, vec![]);
@@ -56,6 +58,7 @@ impl<'a> Lower<'a> {
         let condition_closed = self.graph.close_block(condition, go.iter().cloned().collect());
 
         let body = self.graph.open_block();
+        self.open_frame();
         let ((_, next), body_shadow) = self.in_block(body, &vars, &first, |lower| {
             let body = lower.block(&w.body, None);
             if body.val != Val::Unit && !body.val.is_poison() {
@@ -73,6 +76,7 @@ impl<'a> Lower<'a> {
                 val => self.constant_value(&val, var.first.dtype(), var.at),
             })
             .collect();
+        self.close_frame();
         let next: Option<Vec<Value>> = next.into_iter().collect();
         let body_closed = self.graph.close_block(body, next.clone().unwrap_or_default());
 
@@ -144,7 +148,6 @@ impl<'a> Lower<'a> {
         first: &[Value],
         lower: impl FnOnce(&mut Self) -> (Val, TokenStream),
     ) -> ((Val, Vec<Val>), TokenStream) {
-        self.open_frame();
         let existed = self.env.record();
         let inputs = self.graph.block_inputs(block, first);
         for (var, input) in vars.iter().zip(inputs) {
@@ -154,7 +157,6 @@ impl<'a> Lower<'a> {
         let changes = self.env.undo(existed);
         let after = |var: &LoopVar| changes.iter().find(|(id, ..)| *id == var.id).map(|(_, _, new)| new.clone());
         let after = vars.iter().map(|v| after(v).unwrap_or(Val::Poison)).collect();
-        self.close_frame();
         ((val, after), shadow)
     }
 
