@@ -63,6 +63,17 @@ pub(crate) fn program<'a>(
     mut diag: Diagnostics,
 ) -> Lowering {
     let weights = attr.weights.as_ref().and_then(|option| WeightsFile::open(option, &mut diag));
+    program_with(item, attr, module, weights, diag)
+}
+
+/// Lowers a program whose weights file is open.
+pub(super) fn program_with<'a>(
+    item: &'a ProgramItem,
+    attr: &'a ProgramAttr,
+    module: &Module<'a>,
+    weights: Option<WeightsFile>,
+    diag: Diagnostics,
+) -> Lowering {
     let mut lower = Lower::new(attr, weights, diag);
     lower.module(module);
     lower.params(item);
@@ -73,7 +84,7 @@ pub(crate) fn program<'a>(
 type Outputs = Option<(Val, Vec<(NamedOutput, Place)>)>;
 
 impl<'a> Lower<'a> {
-    pub(crate) fn new(attr: &'a ProgramAttr, weights: Option<WeightsFile>, diag: Diagnostics) -> Lower<'a> {
+    fn new(attr: &'a ProgramAttr, weights: Option<WeightsFile>, diag: Diagnostics) -> Lower<'a> {
         Lower {
             graph: Graph::new("main", attr.opset),
             env: Env::new(),

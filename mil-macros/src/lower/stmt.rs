@@ -204,7 +204,7 @@ impl<'a> Lower<'a> {
                     }
                     Some(id) if !self.env.is_mutable(id) => {
                         self.error(left, format!("`{name}` cannot be assigned; declare it with `let mut {name}`"));
-                        self.env.assign(id, Val::Poison);
+                        self.env.assign(id, if val == Val::Unit { Val::Poison } else { val });
                     }
                     Some(id) => {
                         if val == Val::Unit {
