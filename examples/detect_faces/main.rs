@@ -6,7 +6,10 @@
 //! Without a photograph of yours it takes `examples/data/astronaut.png`, and checks what it finds.
 #![allow(clippy::print_stdout)]
 
-use std::{error::Error, path::PathBuf};
+use std::{
+    error::Error,
+    path::{Path, PathBuf},
+};
 
 use boxes::Rect;
 use cascade::{Counts, Detector, Face};
@@ -28,7 +31,12 @@ const BOX: [f32; 4] = [181.0514, 62.15613, 267.7473, 172.05017];
 const LANDMARKS: [[f32; 2]; 5] =
     [[205.01091, 101.72746], [246.76257, 103.71408], [224.67136, 128.965], [201.71611, 139.24619], [245.26549, 141.85703]];
 
-pub(crate) fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Box<dyn Error>> {
+    run(std::env::args_os().nth(1).map(PathBuf::from))
+}
+
+/// Finds the faces in this photograph, else in that of the examples.
+pub(crate) fn run(own: Option<PathBuf>) -> Result<(), Box<dyn Error>> {
     let nets: [(&str, Program); 3] =
         [("pnet", nets::pnet().into()), ("rnet", nets::rnet().into()), ("onet", nets::onet().into())];
     let fp16: [(&str, Program); 3] = [
@@ -41,8 +49,7 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
         program.save(out.join(name).with_extension("mlpackage"))?;
     }
 
-    let own = std::env::args_os().nth(1).map(PathBuf::from);
-    let photo = photo(own.clone())?;
+    let photo = photo(own.as_deref())?;
     let (faces, counts) = detector(&nets, DType::F32)?.detect(&photo)?;
     show(&faces);
     let marked = out.join("detect_faces.png");
@@ -63,9 +70,9 @@ fn detector([pnet, rnet, onet]: &[(&str, Program); 3], dtype: DType) -> Result<D
     Ok(Detector { pnet: model(pnet)?, rnet: model(rnet)?, onet: model(onet)?, dtype })
 }
 
-fn photo(path: Option<PathBuf>) -> Result<RgbImage, Box<dyn Error>> {
-    let path = path.unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/astronaut.png").into());
-    let photo = image::open(&path).map_err(|e| format!("`{}` cannot be read: {e}", path.display()))?;
+fn photo(path: Option<&Path>) -> Result<RgbImage, Box<dyn Error>> {
+    let path = path.unwrap_or(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/astronaut.png")));
+    let photo = image::open(path).map_err(|e| format!("`{}` cannot be read: {e}", path.display()))?;
     Ok(photo.to_rgb8())
 }
 

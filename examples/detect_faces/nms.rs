@@ -55,7 +55,8 @@ mod tests {
     #[test]
     fn what_overlaps_a_better_one_goes() {
         assert_eq!(kept([0.9, 0.8, 0.7, 0.6], Overlap::Union, 0.5), [0, 2, 3]);
-        assert_eq!(kept([0.7, 0.8, 0.9, 0.6], Overlap::Union, 0.5), [2, 0, 3], "a box that went suppresses none");
+        assert_eq!(kept([0.7, 0.8, 0.9, 0.6], Overlap::Union, 0.5), [2, 1, 3]);
+        assert_eq!(kept([0.9, 0.8, 0.7, 0.6], Overlap::Union, 0.4), [0, 2, 3], "a box that went suppresses none");
         assert_eq!(kept([0.9, 0.8, 0.7, 0.6], Overlap::Smaller, 0.7), [0, 2], "one inside another goes");
     }
 
