@@ -78,7 +78,7 @@ impl Value {
 #[derive(Clone, PartialEq, Debug)]
 pub struct BuildError {
     /// What is wrong.
-    pub error: OpError,
+    pub error: Box<OpError>,
     /// The line that pushed it.
     pub loc: Loc,
 }
@@ -89,9 +89,15 @@ impl fmt::Display for BuildError {
     }
 }
 
+impl BuildError {
+    fn new(error: OpError, loc: Loc) -> BuildError {
+        BuildError { error: Box::new(error), loc }
+    }
+}
+
 impl std::error::Error for BuildError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.error)
+        Some(&*self.error)
     }
 }
 
@@ -163,11 +169,11 @@ impl Graph {
     pub fn push<O: Op>(&mut self, call: Call<O>) -> Result<O::Outputs, BuildError> {
         let loc = Loc::caller();
         let outputs = self.push_op(O::DEF, call.operands, call.name.as_deref(), Some(loc.clone()));
-        let outputs = outputs.map_err(|error| BuildError { error, loc: loc.clone() })?;
+        let outputs = outputs.map_err(|e| BuildError::new(e, loc.clone()))?;
         let count = outputs.len();
         O::Outputs::from_outputs(outputs).ok_or_else(|| {
             let error = OpError::new(format!("gives {count} values here; use `push_op`"));
-            BuildError { error: error.of(O::DEF.name), loc }
+            BuildError::new(error.of(O::DEF.name), loc)
         })
     }
 
@@ -214,7 +220,7 @@ impl Graph {
         let loc = Loc::caller();
         self.finish_function(outputs.into_iter().map(Into::into).collect())
             .map(Program::single)
-            .map_err(|error| BuildError { error, loc })
+            .map_err(|e| BuildError::new(e, loc))
     }
 
     /// [`Graph::finish`] for those who want the function, to put it beside others.

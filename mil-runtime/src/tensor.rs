@@ -31,6 +31,12 @@ impl<T: bytemuck::Pod> Buffer<T> {
     }
 }
 
+impl<T: bytemuck::Pod + fmt::Debug> fmt::Debug for Buffer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
+    }
+}
+
 impl<T> From<Vec<T>> for Buffer<T> {
     fn from(v: Vec<T>) -> Buffer<T> {
         Buffer(Storage::Owned(v))
@@ -59,7 +65,7 @@ macro_rules! for_each_number {
 macro_rules! define {
     ($($variant:ident $t:ty),*) => {
         /// The elements of a tensor, row-major.
-        #[derive(Clone)]
+        #[derive(Clone, Debug)]
         #[allow(missing_docs)] // one variant per dtype
         pub enum Data {
             $($variant(Buffer<$t>),)*

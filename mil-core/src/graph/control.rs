@@ -20,7 +20,7 @@ impl Graph {
         on_false: impl FnOnce(&mut Graph) -> Result<Vec<Value>, BuildError>,
     ) -> Result<Vec<Value>, BuildError> {
         let loc = Loc::caller();
-        let fail = |error| BuildError { error, loc: loc.clone() };
+        let fail = |error| BuildError::new(error, loc.clone());
         let yes = self.open_block();
         let values = on_true(self)?;
         self.close_block(yes, values).map_err(fail)?;
@@ -43,7 +43,7 @@ impl Graph {
         body: impl FnOnce(&mut Graph, &[Value]) -> Result<Vec<Value>, BuildError>,
     ) -> Result<Vec<Value>, BuildError> {
         let loc = Loc::caller();
-        let fail = |error| BuildError { error, loc: loc.clone() };
+        let fail = |error| BuildError::new(error, loc.clone());
         let cond_block = self.open_block();
         let vars = self.block_inputs(cond_block, &loop_vars);
         let go = condition(self, &vars)?;

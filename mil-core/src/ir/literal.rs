@@ -36,7 +36,7 @@ impl Literal {
         Ok([vec![items.len()], inner].concat())
     }
 
-    fn leaves<'a>(&'a self, out: &mut Vec<Literal>) {
+    fn leaves(&self, out: &mut Vec<Literal>) {
         match self {
             Literal::List(items) => items.iter().for_each(|i| i.leaves(out)),
             leaf => out.push(leaf.clone()),

@@ -65,6 +65,9 @@ pub enum Outputs {
     Variadic,
 }
 
+/// Parameters with their defaults.
+pub type Defaults = Vec<(&'static str, Literal)>;
+
 /// The definition of an op, for everyone who works by name: reader, macro, printer, docs.
 pub struct OpDef {
     /// MIL name.
@@ -82,7 +85,7 @@ pub struct OpDef {
     /// Binds and infers; called through [`OpDef::infer`].
     pub infer_fn: fn(&Args, &mut Cx<'_>) -> Result<Vec<Inferred>, OpError>,
     /// Binds and tells the filled-in defaults; called through [`OpDef::defaults`].
-    pub defaults_fn: fn(&Args) -> Result<Vec<(&'static str, Literal)>, OpError>,
+    pub defaults_fn: fn(&Args) -> Result<Defaults, OpError>,
 }
 
 impl OpDef {
@@ -108,7 +111,7 @@ impl OpDef {
     ///
     /// # Errors
     /// If the op cannot be bound.
-    pub fn defaults(&self, args: &Args) -> Result<Vec<(&'static str, Literal)>, OpError> {
+    pub fn defaults(&self, args: &Args) -> Result<Defaults, OpError> {
         (self.defaults_fn)(args).map_err(|e| e.of(self.name))
     }
 }

@@ -226,10 +226,10 @@ fn dead_after(function: &Function, count: usize) -> Vec<Vec<ValueId>> {
         let mut stack = vec![id];
         while let Some(inner) = stack.pop() {
             let op = function.op(inner);
-            op.uses().chain(op.outputs.iter().copied()).for_each(|v| drop(last.insert(v, id)));
+            last.extend(op.uses().chain(op.outputs.iter().copied()).map(|v| (v, id)));
             for b in &op.blocks {
                 let block = function.block(*b);
-                block.outputs.iter().for_each(|v| drop(last.insert(*v, id)));
+                last.extend(block.outputs.iter().map(|v| (*v, id)));
                 stack.extend(&block.ops);
             }
         }
