@@ -14,13 +14,34 @@ use mil_core::{
 
 use crate::{error::RunError, tensor::AnyTensor};
 
+mod activation;
+mod attention;
 mod control;
+mod conv;
+mod einsum;
 mod elementwise_binary;
 mod executor;
+mod matmul;
+mod norm;
+mod pool;
+mod resize;
+mod shapes;
+mod window;
 
 pub use executor::Executor;
 
-const LISTS: &[&[KernelDef]] = &[control::KERNELS, elementwise_binary::KERNELS];
+const LISTS: &[&[KernelDef]] = &[
+    activation::KERNELS,
+    attention::KERNELS,
+    control::KERNELS,
+    conv::KERNELS,
+    einsum::KERNELS,
+    elementwise_binary::KERNELS,
+    matmul::KERNELS,
+    norm::KERNELS,
+    pool::KERNELS,
+    resize::KERNELS,
+];
 
 /// How an op runs: implemented for the op's own struct, whose fields say which values and parameters.
 pub(crate) trait Kernel: Op + Send + Sync {
