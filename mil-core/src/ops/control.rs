@@ -42,6 +42,7 @@ impl Infer for Identity {
 /// - C1 `pred` is a scalar.
 /// - C2 both blocks give the same number of values.
 /// - C3 each pair of values has compatible types: the same dtype and rank; sizes that differ become unknown.
+/// - C4 the blocks have no inputs: they see what is around them.
 #[derive(Op, Clone, Debug)]
 #[op(name = "cond", since = iOS15, outputs = variadic, blocks = 2, constructor = false)]
 pub struct Cond {
@@ -56,6 +57,9 @@ impl Infer for Cond {
             return Err(OpError::at("pred", format!("`pred` must be a scalar, found {}", self.pred.ty))); // C1
         }
         let [yes, no] = cx.blocks else { return Err(OpError::new("needs two blocks")) };
+        if !yes.inputs.is_empty() || !no.inputs.is_empty() {
+            return Err(OpError::new("its blocks take no inputs")); // C4
+        }
         if yes.outputs.len() != no.outputs.len() {
             let (a, b) = (yes.outputs.len(), no.outputs.len());
             return Err(OpError::new(format!("the branches give {a} and {b} values; they must give as many"))); // C2
@@ -96,6 +100,7 @@ fn join(a: &Type, b: &Type, cx: &mut Cx<'_>) -> Option<Type> {
 /// - C1 the condition gives exactly one scalar bool.
 /// - C2 the body gives as many values as there are variables.
 /// - C3 the body gives each variable's type again (sizes that change must be unknown from the start).
+/// - C4 both blocks take exactly the variables, of their types.
 #[derive(Op, Clone, Debug)]
 #[op(name = "while_loop", since = iOS15, outputs = variadic, blocks = 2, constructor = false)]
 pub struct WhileLoop {
@@ -106,6 +111,18 @@ pub struct WhileLoop {
 impl Infer for WhileLoop {
     fn infer(&self, cx: &mut Cx<'_>) -> Result<Vec<Inferred>, OpError> {
         let [condition, body] = cx.blocks else { return Err(OpError::new("needs two blocks")) };
+        for (block, which) in [(condition, "condition"), (body, "body")] {
+            if block.inputs.len() != self.loop_vars.len() {
+                let (a, b) = (self.loop_vars.len(), block.inputs.len());
+                return Err(OpError::new(format!("there are {a} loop variables but the {which} takes {b}"))); // C4
+            }
+            for (i, (var, input)) in self.loop_vars.iter().zip(&block.inputs).enumerate() {
+                if !var.ty.compatible(input) {
+                    let message = format!("loop variable {i} is {} but the {which} takes {input}", var.ty);
+                    return Err(OpError::at("loop_vars", message).index(i)); // C4
+                }
+            }
+        }
         let bool_scalar =
             |t: &Type| t.tensor().is_some_and(|t| t.dtype == DType::Bool && t.shape.volume().is(1) && t.rank() <= 1);
         match &condition.outputs[..] {
@@ -123,7 +140,7 @@ impl Infer for WhileLoop {
             return Err(OpError::new(format!("there are {a} loop variables but the body gives {b} values"))); // C2
         }
         for (i, (var, next)) in self.loop_vars.iter().zip(&body.outputs).enumerate() {
-            if !var.ty.compatible(next) {
+            if !var.ty.compatible(next) || !body.inputs[i].compatible(next) || !condition.inputs[i].compatible(next) {
                 let message = format!("loop variable {i} starts as {} but the body gives {next}", var.ty);
                 return Err(OpError::at("loop_vars", message).index(i)); // C3
             }
