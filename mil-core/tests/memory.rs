@@ -144,7 +144,9 @@ fn readers_take_what_their_file_justifies() {
     for (what, bytes) in hostile() {
         fs::write(&path, &bytes).unwrap();
         let mut error = String::new();
-        let (peak, time) = measure(&mut || error = Program::load(&path).map_or_else(|e| e.to_string(), |_| "x.mlmodel is read".into()));
+        let (peak, time) = measure(&mut || {
+            error = Program::load(&path).map_or_else(|e| e.to_string(), |_| "x.mlmodel is read".into())
+        });
         println!("{what}: {} -> {peak} in {time:?}: {}", bytes.len(), &error[..error.len().min(200)]);
         // Messages are within the budget, and what is made of them takes no more again.
         assert!(peak as u64 <= 2 * budget(bytes.len()), "{what}: {peak} bytes for {}", bytes.len());
