@@ -3,7 +3,13 @@
 
 use std::error::Error;
 
-use mil::prelude::*;
+use mil::{
+    AnyTensor, Model, f16,
+    graph::Graph,
+    ir::{Constant, Program},
+    mb,
+    types::{DType, Dim, Domain, Opset, Symbol, TensorType},
+};
 use numbers::numbers;
 
 mod common;

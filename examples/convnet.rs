@@ -3,7 +3,12 @@
 
 use std::error::Error;
 
-use mil::prelude::*;
+use mil::{
+    AnyTensor, Model,
+    ir::{self, Constant},
+    prelude::*,
+    types::DType,
+};
 use numbers::numbers;
 
 mod common;
@@ -71,7 +76,7 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
     for (program, name, dtype, tolerance) in
         [(convnet().into(), "convnet", DType::F32, 1e-6), (convnet_fp16().into(), "convnet_fp16", DType::F16, 2e-4)]
     {
-        let mut program: Program = program;
+        let mut program: ir::Program = program;
         program.attach_weights(&|name| weight(name, dtype))?;
         program.save(out.join(name).with_extension("mlpackage"))?;
 
