@@ -28,8 +28,13 @@ mod pyramid;
 
 /// The face in the photograph, found by facenet-pytorch; `tests/data/mtcnn_reference.json` has more digits and more steps.
 const BOX: [f32; 4] = [181.0514, 62.15613, 267.7473, 172.05017];
-const LANDMARKS: [[f32; 2]; 5] =
-    [[205.01091, 101.72746], [246.76257, 103.71408], [224.67136, 128.965], [201.71611, 139.24619], [245.26549, 141.85703]];
+const LANDMARKS: [[f32; 2]; 5] = [
+    [205.01091, 101.72746],
+    [246.76257, 103.71408],
+    [224.67136, 128.965],
+    [201.71611, 139.24619],
+    [245.26549, 141.85703],
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     run(std::env::args_os().nth(1).map(PathBuf::from))
@@ -108,18 +113,7 @@ fn check(faces: &[Face], overlap: f32, pixels: f32) {
 /// How many boxes each step leaves on the photograph, in f32: no probability of the reference lies so near a threshold that
 /// rounding could change one.
 fn expected_counts() -> Counts {
-    let pyramid = vec![
-        [93, 46],
-        [78, 47],
-        [47, 22],
-        [31, 16],
-        [20, 8],
-        [17, 7],
-        [11, 5],
-        [1, 1],
-        [1, 1],
-        [0, 0],
-    ];
+    let pyramid = vec![[93, 46], [78, 47], [47, 22], [31, 16], [20, 8], [17, 7], [11, 5], [1, 1], [1, 1], [0, 0]];
     Counts { pyramid, pnet: 153, rnet: [11, 9], onet: [8, 1] }
 }
 
@@ -135,7 +129,8 @@ mod tests {
     }
 
     pub(super) fn reference() -> Value {
-        serde_json::from_str(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/mtcnn_reference.json"))).unwrap()
+        serde_json::from_str(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/mtcnn_reference.json")))
+            .unwrap()
     }
 
     pub(super) fn count(v: &Value) -> usize {
