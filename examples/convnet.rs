@@ -9,7 +9,7 @@ use mil::{
     prelude::*,
     types::DType,
 };
-use numbers::numbers;
+use numbers::{constant, numbers};
 
 mod common;
 #[path = "common/numbers.rs"]
@@ -65,8 +65,7 @@ fn weight(name: &str, dtype: DType) -> Option<Constant> {
         "b3" => (5000, &[10]),
         _ => return None,
     };
-    let numbers = numbers(seed, shape.iter().product());
-    Constant::new(shape, &numbers).ok()
+    constant(shape, seed, dtype).ok()
 }
 
 pub(crate) fn main() -> Result<(), Box<dyn Error>> {
