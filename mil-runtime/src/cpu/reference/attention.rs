@@ -9,7 +9,7 @@ use super::{
     Cx, Kernel, KernelDef,
     activation::softmax,
     floats,
-    matmul::{Size, transposed},
+    matmul::{multiply, transposed},
     shapes::{actual, actual_of, output_shape},
 };
 use crate::{error::RunError, tensor::AnyTensor};
@@ -44,10 +44,10 @@ impl Kernel for ScaledDotProductAttention {
             let k = transposed(&k[b * keys * depth..][..keys * depth], keys, depth);
             let v = &v[b * keys * width..][..keys * width];
             let scores = &mut scores[b * length * keys..][..length * keys];
-            Size { rows: length, inner: depth, columns: keys }.multiply(q, &k, scores);
+            multiply(q, &k, depth, keys, scores);
             scores.chunks_exact_mut(keys.max(1)).for_each(softmax);
             let out = &mut out[b * length * width..][..length * width];
-            Size { rows: length, inner: keys, columns: width }.multiply(scores, v, out);
+            multiply(scores, v, keys, width, out);
         }
         floats(query.dtype(), shape, out)
     }

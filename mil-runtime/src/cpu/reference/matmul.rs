@@ -28,14 +28,14 @@ impl Kernel for Linear {
             Linear { x: actual(&self.x, &x), weight: actual(&self.weight, &weight), bias: actual(&self.bias, &bias) };
         let shape = output_shape(&op)?;
         let rows: usize = shape[..shape.len() - 1].iter().product();
-        let size = Size { rows, inner: weight.shape()[1], columns: weight.shape()[0] };
+        let (columns, inner) = (weight.shape()[0], weight.shape()[1]);
         if x.dtype().is_float() {
             let mut out = bias.to_f32()?.repeat(rows);
-            size.multiply(&x.to_f32()?, &transposed(&weight.to_f32()?, size.columns, size.inner), &mut out);
+            multiply(&x.to_f32()?, &transposed(&weight.to_f32()?, columns, inner), inner, columns, &mut out);
             return floats(x.dtype(), shape, out);
         }
         let mut out = wrapping(&bias)?.repeat(rows);
-        size.multiply(&wrapping(&x)?, &transposed(&wrapping(&weight)?, size.columns, size.inner), &mut out);
+        multiply(&wrapping(&x)?, &transposed(&wrapping(&weight)?, columns, inner), inner, columns, &mut out);
         integers(x.dtype(), shape, out)
     }
 }
@@ -66,7 +66,6 @@ impl Batches for Matmul {
         let (y_batch, n) = matrix(y.shape(), false);
         let (rows, inner) = if self.transpose_x { (m[1], m[0]) } else { (m[0], m[1]) };
         let columns = if self.transpose_y { n[0] } else { n[1] };
-        let size = Size { rows, inner, columns };
         let batch = broadcast_shapes(&[x_batch, y_batch]);
         let batch = batch.ok_or_else(|| RunError::new("the batch dimensions do not broadcast"))?;
         let mut out = vec![T::default(); batch.iter().product::<usize>() * rows * columns];
@@ -78,7 +77,7 @@ impl Batches for Matmul {
             let (a, b) = (&a[i * rows * inner..][..rows * inner], &b[j * inner * columns..][..inner * columns]);
             let flipped_a = self.transpose_x.then(|| transposed(a, inner, rows));
             let flipped_b = self.transpose_y.then(|| transposed(b, columns, inner));
-            size.multiply(flipped_a.as_deref().unwrap_or(a), flipped_b.as_deref().unwrap_or(b), out);
+            multiply(flipped_a.as_deref().unwrap_or(a), flipped_b.as_deref().unwrap_or(b), inner, columns, out);
         }
         Ok(out)
     }
@@ -98,24 +97,14 @@ pub(super) trait Number: Copy + Default + AddAssign + Mul<Output = Self> {}
 impl Number for f32 {}
 impl Number for Wrapping<i64> {}
 
-/// The sizes of a product of matrices.
-#[derive(Clone, Copy)]
-pub(super) struct Size {
-    pub(super) rows: usize,
-    pub(super) inner: usize,
-    pub(super) columns: usize,
-}
-
-impl Size {
-    /// Adds `a * b`, which are `[rows, inner]` and `[inner, columns]`, to `out`.
-    pub(super) fn multiply<T: Number>(self, a: &[T], b: &[T], out: &mut [T]) {
-        if self.inner == 0 || self.columns == 0 {
-            return;
-        }
-        for (a, out) in a.chunks_exact(self.inner).zip(out.chunks_exact_mut(self.columns)) {
-            for (a, b) in a.iter().zip(b.chunks_exact(self.columns)) {
-                out.iter_mut().zip(b).for_each(|(out, b)| *out += *a * *b);
-            }
+/// Adds `a * b`, which are `[rows, inner]` and `[inner, columns]`, to `out`.
+pub(super) fn multiply<T: Number>(a: &[T], b: &[T], inner: usize, columns: usize, out: &mut [T]) {
+    if inner == 0 || columns == 0 {
+        return;
+    }
+    for (a, out) in a.chunks_exact(inner).zip(out.chunks_exact_mut(columns)) {
+        for (a, b) in a.iter().zip(b.chunks_exact(columns)) {
+            out.iter_mut().zip(b).for_each(|(out, b)| *out += *a * *b);
         }
     }
 }

@@ -91,3 +91,87 @@ fn counts(axis: &Axis, exclude_padding: bool) -> Vec<f32> {
     };
     (0..axis.places).map(count).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use half::f16;
+    use mil_core::{graph::Value, mb};
+
+    use crate::{
+        cpu::reference::testing::{Test, close, run},
+        tensor::AnyTensor,
+    };
+
+    /// `(i * 7) % 11 - 5` for each `i`.
+    fn input(g: &mut Test, shape: &[usize]) -> Value {
+        let v: Vec<f32> = (0..shape.iter().product::<usize>()).map(|i| (i * 7 % 11) as f32 - 5.0).collect();
+        g.f32(shape, &v)
+    }
+
+    // The expected numbers are those of ONNX Runtime's MaxPool, AveragePool and LpPool on the same ramps, unless said.
+
+    #[test]
+    fn max() {
+        let call = |pad_type: &str| run(|g| mb::max_pool(input(g, &[1, 2, 4]), [2], pad_type));
+        close(&call("same"), &[1, 2, 4], &[2.0, 2.0, 5.0, 5.0, 1.0, 4.0, 4.0, 0.0], 0.0);
+        close(&call("same_lower"), &[1, 2, 4], &[-5.0, 2.0, 2.0, 5.0, 1.0, 1.0, 4.0, 4.0], 0.0);
+        let out = run(|g| {
+            mb::max_pool(input(g, &[1, 1, 4, 5]), [2, 3], "custom").strides([3, 2]).pad([0, 0, 1, 1]).ceil_mode(true)
+        });
+        close(&out, &[1, 1, 2, 3], &[4.0, 5.0, 5.0, 1.0, 4.0, 0.0], 0.0);
+    }
+
+    #[test]
+    fn max_of_what_is_no_number() {
+        let out = run(|g| mb::max_pool(g.f32(&[1, 1, 4], &[1.0, f32::NAN, 2.0, 3.0]), [2], "valid"));
+        close(&out, &[1, 1, 3], &[f32::NAN, f32::NAN, 3.0], 0.0);
+    }
+
+    #[test]
+    fn average_with_and_without_padding() {
+        let call = |exclude: bool| {
+            run(|g| {
+                mb::avg_pool(input(g, &[1, 1, 4, 5]), [2, 3], "custom")
+                    .strides([1, 2])
+                    .pad([1, 0, 1, 1])
+                    .exclude_padding_from_average(exclude)
+            })
+        };
+        let excluded = [-9.0, 10.0, 18.0, -3.0, 5.0, 7.5, -7.5, -5.0, 3.0, -12.0, -4.0, -1.5].map(|v| v / 6.0);
+        close(&call(true), &[1, 1, 4, 3], &excluded, 1e-6);
+        let included = [-3.0, 5.0, 6.0, -2.0, 5.0, 5.0, -5.0, -5.0, 2.0, -8.0, -4.0, -1.0].map(|v| v / 6.0);
+        close(&call(false), &[1, 1, 4, 3], &included, 1e-6);
+        let out = run(|g| mb::avg_pool(input(g, &[1, 1, 2, 3, 3]), [2, 2, 2], "valid"));
+        close(&out, &[1, 1, 1, 2, 2], &[0.625, -0.625, 1.0, -0.25], 1e-6);
+    }
+
+    #[test]
+    fn average_over_the_end() {
+        // By PyTorch's rule, by hand: what lies beyond the padding counts neither as element nor as padding.
+        let call = |pad: i64, exclude: bool| {
+            run(|g| {
+                mb::avg_pool(g.f32(&[1, 1, 4], &[3.0, 6.0, 9.0, 12.0]), [3], "custom")
+                    .strides([2])
+                    .pad([pad, pad])
+                    .ceil_mode(true)
+                    .exclude_padding_from_average(exclude)
+            })
+        };
+        close(&call(0, false), &[1, 1, 2], &[6.0, 10.5], 0.0);
+        close(&call(1, false), &[1, 1, 3], &[3.0, 9.0, 6.0], 0.0);
+        close(&call(1, true), &[1, 1, 3], &[4.5, 9.0, 12.0], 0.0);
+    }
+
+    #[test]
+    fn root_of_the_sum_of_squares() {
+        let out = run(|g| mb::l2_pool(input(g, &[1, 1, 3, 3]), [2, 2], "valid"));
+        close(&out, &[1, 1, 2, 2], &[7.416_198, 4.242_640_5, 6.480_740_5, 5.099_019_5], 1e-6);
+    }
+
+    #[test]
+    fn halves_are_summed_in_f32() {
+        let x = AnyTensor::new([1, 1, 4], vec![f16::from_f32(40000.0); 4]).unwrap();
+        let out = run(|g| mb::avg_pool(g.input(x), [4], "valid"));
+        assert_eq!(out[0].as_slice::<f16>(), Some(&[f16::from_f32(40000.0)][..]));
+    }
+}
