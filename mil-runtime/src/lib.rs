@@ -3,6 +3,7 @@
 pub mod cpu;
 pub mod error;
 pub mod tensor;
+pub mod typed;
 
 pub use error::RunError;
 pub use tensor::AnyTensor;

@@ -13,7 +13,7 @@ use crate::{
 
 use super::{
     scalar::{Binary, Compare, Pick, Reduction, Unary},
-    strided::{Broadcast, Groups, broadcast_shapes},
+    strided::{Broadcast, Groups, broadcast_shapes, reduced_shape},
 };
 
 /// Tensors of more elements than this are not folded.
@@ -172,7 +172,7 @@ pub(crate) fn cast(x: &Arg, dtype: DType) -> Option<Known> {
 pub(crate) fn reduce(op: &impl Reduction, x: &Arg, axes: &[usize], keep_dims: bool) -> Option<Known> {
     let e = elements(x)?;
     let groups = Groups::new(&e.shape, axes);
-    let shape = reduced(&e.shape, axes, keep_dims, 1);
+    let shape = reduced_shape(&e.shape, axes, keep_dims, 1);
     match e.values {
         Floats(v) => floats(x.dtype(), shape, gather(&groups, &v)?.iter().map(|g| op.floats(g))),
         Ints(v) => {
@@ -189,20 +189,13 @@ pub(crate) fn pick(op: &impl Pick, x: &Arg, axis: usize, keep_dims: bool, dtype:
         Ints(v) => v.iter().map(|d| Some(d.value()? as f64)).collect::<Option<_>>()?,
     };
     let groups = gather(&Groups::new(&e.shape, &[axis]), &values)?;
-    let shape = reduced(&e.shape, &[axis], keep_dims, 1);
+    let shape = reduced_shape(&e.shape, &[axis], keep_dims, 1);
     ints(dtype, shape, groups.iter().map(|g| Dim::from(op.pick(g))).collect())
 }
 
 fn gather<T: Clone>(groups: &Groups, values: &[T]) -> Option<Vec<Vec<T>>> {
     let group = |start: &usize| groups.offsets.iter().map(|o| values.get(start + o).cloned()).collect();
     groups.starts.iter().map(group).collect()
-}
-
-/// A shape after a reduction along `axes`: they are left out, or `one`.
-pub(crate) fn reduced<T: Clone>(shape: &[T], axes: &[usize], keep_dims: bool, one: T) -> Vec<T> {
-    let each = shape.iter().enumerate();
-    let kept = each.filter(|(i, _)| keep_dims || !axes.contains(i));
-    kept.map(|(i, d)| if axes.contains(&i) { one.clone() } else { d.clone() }).collect()
 }
 
 #[cfg(test)]
