@@ -24,7 +24,7 @@ kernels!(
     Sign, Sin, Sinh, Sqrt, Square, Tan, Tanh, Threshold
 );
 
-/// Each element by itself.
+/// Applies an op to each element.
 pub(super) fn unary(op: &impl Unary, x: &AnyTensor) -> Result<Vec<AnyTensor>, RunError> {
     if x.dtype().is_float() {
         let v = x.to_f32()?.iter().map(|v| op.float(f64::from(*v)) as f32).collect();
