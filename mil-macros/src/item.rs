@@ -77,7 +77,8 @@ impl Parse for ProgramItem {
         input.parse::<Token![fn]>()?;
         let ident = input.parse()?;
         if input.peek(Token![<]) {
-            let message = "a program has no generic parameters; declare sizes in the attribute: `#[mil_program(H in 64..=512)]`";
+            let message =
+                "a program has no generic parameters; declare sizes in the attribute: `#[mil_program(H in 64..=512)]`";
             return Err(input.error(message));
         }
         let list;
