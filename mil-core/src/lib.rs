@@ -20,6 +20,7 @@ pub mod weights;
 /// The ops as functions, by their MIL names: `mb::conv(x, weight).strides([2, 2])`.
 pub mod mb {
     pub use crate::ops::{
-        cast::*, compare::*, control::*, conv::*, elementwise_binary::*, elementwise_unary::*, reduce::*, select::*,
+        activation::*, attention::*, cast::*, compare::*, control::*, conv::*, einsum::*, elementwise_binary::*,
+        elementwise_unary::*, matmul::*, norm::*, pool::*, reduce::*, resize::*, select::*,
     };
 }

@@ -103,6 +103,15 @@ impl Param for Arg {
     fn from_args(name: &'static str, args: &[AnyArg]) -> Result<Arg, OpError> {
         tensor::<Arg>(name, one(args)?)
     }
+    /// A default that depends on other arguments (zeros, as many as something has elements) is a constant in place.
+    fn literal(&self) -> Option<Literal> {
+        let constant = self.constant().filter(|c| self.id.is_none() && c.shape().len() <= 1)?;
+        let numbers = match constant.ints() {
+            Some(ints) => ints.into_iter().map(Literal::Int).collect::<Vec<_>>(),
+            None => constant.floats()?.into_iter().map(Literal::Float).collect(),
+        };
+        if constant.shape().is_empty() { numbers.into_iter().next() } else { Some(Literal::List(numbers)) }
+    }
 }
 
 impl Param for Vec<Arg> {

@@ -13,7 +13,7 @@ use crate::{
 
 use super::{
     scalar::{Binary, Compare, Pick, Reduction, Unary},
-    strided::{Broadcast, Groups, broadcast_shapes},
+    strided::{Broadcast, Groups, broadcast_shapes, reduced_shape},
 };
 
 /// Tensors of more elements than this are not folded.
@@ -68,7 +68,11 @@ fn floats(dtype: DType, shape: Vec<usize>, values: impl IntoIterator<Item = f64>
 /// Integers or bools, as a constant if all are numbers; symbols are kept in rank 0 and 1.
 fn ints(dtype: DType, shape: Vec<usize>, values: Vec<Dim>) -> Option<Known> {
     let range = if dtype == DType::Bool { (0, 1) } else { dtype.int_range()? };
-    let fits = |d: &Dim| d.value().is_none_or(|v| range.0 <= i128::from(v) && i128::from(v) <= range.1);
+    // A symbol is trusted to have a size that fits, unless none does.
+    let fits = |d: &Dim| {
+        let (min, max) = d.bounds();
+        min.is_none_or(|v| i128::from(v) <= range.1) && max.is_none_or(|v| i128::from(v) >= range.0)
+    };
     if !values.iter().all(fits) {
         return None;
     }
@@ -172,7 +176,7 @@ pub(crate) fn cast(x: &Arg, dtype: DType) -> Option<Known> {
 pub(crate) fn reduce(op: &impl Reduction, x: &Arg, axes: &[usize], keep_dims: bool) -> Option<Known> {
     let e = elements(x)?;
     let groups = Groups::new(&e.shape, axes);
-    let shape = reduced(&e.shape, axes, keep_dims, 1);
+    let shape = reduced_shape(&e.shape, axes, keep_dims, 1);
     match e.values {
         Floats(v) => floats(x.dtype(), shape, gather(&groups, &v)?.iter().map(|g| op.floats(g))),
         Ints(v) => {
@@ -189,20 +193,13 @@ pub(crate) fn pick(op: &impl Pick, x: &Arg, axis: usize, keep_dims: bool, dtype:
         Ints(v) => v.iter().map(|d| Some(d.value()? as f64)).collect::<Option<_>>()?,
     };
     let groups = gather(&Groups::new(&e.shape, &[axis]), &values)?;
-    let shape = reduced(&e.shape, &[axis], keep_dims, 1);
+    let shape = reduced_shape(&e.shape, &[axis], keep_dims, 1);
     ints(dtype, shape, groups.iter().map(|g| Dim::from(op.pick(g))).collect())
 }
 
 fn gather<T: Clone>(groups: &Groups, values: &[T]) -> Option<Vec<Vec<T>>> {
     let group = |start: &usize| groups.offsets.iter().map(|o| values.get(start + o).cloned()).collect();
     groups.starts.iter().map(group).collect()
-}
-
-/// A shape after a reduction along `axes`: they are left out, or `one`.
-pub(crate) fn reduced<T: Clone>(shape: &[T], axes: &[usize], keep_dims: bool, one: T) -> Vec<T> {
-    let each = shape.iter().enumerate();
-    let kept = each.filter(|(i, _)| keep_dims || !axes.contains(i));
-    kept.map(|(i, d)| if axes.contains(&i) { one.clone() } else { d.clone() }).collect()
 }
 
 #[cfg(test)]
@@ -248,6 +245,7 @@ mod tests {
         gives::<Sub>(&[&[n(1)], &[h()]], "-H + 1");
         gives::<Mul>(&[&[h()], &[h() + 1]], &(h() * (h() + 1)).to_string());
         gives::<FloorDiv>(&[&[h()], &[n(2)]], "H / 2");
+        gives::<Mul>(&[&[h() * 65536], &[n(32768)]], "unknown"); // H is 1 or more
     }
 
     #[test]

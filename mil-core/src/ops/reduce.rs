@@ -9,6 +9,7 @@ use mil_derive::Op;
 use super::{
     fold, rules,
     scalar::{self, Pick, Reduction},
+    strided::reduced_shape,
 };
 
 pub(crate) const OPS: &[&OpDef] = &[
@@ -316,7 +317,7 @@ fn at_least_a_vector(x: &Arg) -> Result<(), OpError> {
 /// The result of a reduction.
 fn reduction(op: &impl Reduction, x: &Arg, given: Option<&[i64]>, keep_dims: bool) -> Result<Vec<Inferred>, OpError> {
     let axes = axes(x, given)?;
-    let shape = fold::reduced(x.shape(), &axes, keep_dims, Dim::from(1));
+    let shape = reduced_shape(x.shape(), &axes, keep_dims, Dim::from(1));
     Ok(vec![Inferred::known(x.ty.with_shape(shape), fold::reduce(op, x, &axes, keep_dims))])
 }
 
@@ -340,7 +341,7 @@ fn search(op: &impl Pick, x: &Arg, axis: i64, keep_dims: bool, dtype: DType) -> 
         let message = format!("the places along axis {axis}, of size {size}, do not fit {}", dtype.mil_name());
         return Err(OpError::at("output_dtype", message));
     }
-    let shape = fold::reduced(x.shape(), &[axis], keep_dims, Dim::from(1));
+    let shape = reduced_shape(x.shape(), &[axis], keep_dims, Dim::from(1));
     Ok(vec![Inferred::known(TensorType::new(dtype, shape), fold::pick(op, x, axis, keep_dims, dtype))])
 }
 
@@ -387,6 +388,16 @@ macro_rules! searches {
                     if wins { next } else { best }
                 });
                 found.map_or(0, |(place, _)| place)
+            }
+        }
+
+        impl $op {
+            /// The axis, counted from the start.
+            ///
+            /// # Errors
+            /// If `x` has no such axis.
+            pub fn reduced_axis(&self) -> Result<usize, OpError> {
+                rules::axis(self.axis, self.x.rank(), "axis")
             }
         }
 

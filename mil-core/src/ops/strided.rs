@@ -102,6 +102,13 @@ impl Groups {
     }
 }
 
+/// A shape after a reduction along `axes`: they are left out, or `one`.
+pub fn reduced_shape<T: Clone>(shape: &[T], axes: &[usize], keep_dims: bool, one: T) -> Vec<T> {
+    let each = shape.iter().enumerate();
+    let kept = each.filter(|(i, _)| keep_dims || !axes.contains(i));
+    kept.map(|(i, d)| if axes.contains(&i) { one.clone() } else { d.clone() }).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,6 +127,12 @@ mod tests {
         assert_eq!(found, [[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2]]);
         assert_eq!(Broadcast::new(&[], [&[][..]]).collect::<Vec<_>>(), [[0]]);
         assert_eq!(Broadcast::new(&[2, 0], [&[2, 0][..]]).count(), 0);
+    }
+
+    #[test]
+    fn reduced_axes_go_or_stay() {
+        assert_eq!(reduced_shape(&[2, 3, 4], &[0, 2], false, 1), [3]);
+        assert_eq!(reduced_shape(&[2, 3, 4], &[0, 2], true, 1), [1, 3, 1]);
     }
 
     #[test]

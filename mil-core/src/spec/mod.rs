@@ -35,12 +35,14 @@ pub mod embed;
 pub mod encode;
 mod error;
 pub(crate) mod features;
+pub mod scan;
 pub(crate) mod types;
 pub mod values;
 
 pub use decode::decode;
 pub use encode::encode;
 pub use error::SpecError;
+pub use features::by_type as feature_of_type;
 pub use values::{WeightSink, WeightSource};
 
 /// Programs: package `CoreML.Specification.MILSpec`.

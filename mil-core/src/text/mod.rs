@@ -88,6 +88,13 @@ pub fn write(out: &mut dyn fmt::Write, program: &Program, options: &Options) -> 
     Printer { out, options }.program(program)
 }
 
+impl Program {
+    /// The program as MIL text, large constants elided: what `Display` writes. See [`mod@crate::text`].
+    pub fn to_text(&self) -> String {
+        to_string(self, &Options::default())
+    }
+}
+
 /// As MIL text, large constants elided; see [`mod@crate::text`].
 impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
