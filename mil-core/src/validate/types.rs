@@ -99,9 +99,9 @@ pub(super) fn inference(f: &Function, report: &mut Report<'_>) {
             outputs: types(&f.block(*b).outputs),
         };
         let blocks: Vec<BlockTypes> = op.blocks.iter().map(signature).collect();
-        // The scope that builder and decoder use, so that unknown sizes are the same ones.
+        // The scope that builder and decoder use, so that unknown sizes are the same ones; and what a file may say.
         let scope = op.outputs.first().map_or(&op.name[..], |v| &f.value(*v).name);
-        let inferred = match op.def.infer(&f.args(op), &mut Cx::new(f.opset, scope, &blocks)) {
+        let inferred = match op.def.infer(&f.args(op), &mut Cx::new(f.opset, scope, &blocks).reading()) {
             Ok(inferred) => inferred,
             Err(error) => {
                 report.op(id, error);
