@@ -1,1 +1,34 @@
-//! mil
+//! Core ML's model language in Rust.
+//!
+//! (The essay is written with the rest of the facade; see the README.)
+
+extern crate self as mil;
+
+pub use mil_core::{graph, ir, mb, op, package, types, weights};
+pub use mil_macros::{mil, mil_program};
+pub use mil_runtime::typed::{DYN, NONE, Program, State, Tensor, Weight, Weights};
+
+/// Half-precision float, the element type `f16` of tensors.
+pub use half::f16;
+
+/// What a file with programs imports: `use mil::prelude::*;`.
+pub mod prelude {
+    pub use crate::{DYN, Program, State, Tensor, Weight, Weights, f16, mb, mil, mil_program};
+}
+
+/// What the macros' expansions refer to. No API.
+#[doc(hidden)]
+pub mod __private {
+    pub use mil_runtime::typed::{
+        Embedded,
+        shadow::{List, Unknown, any, failed, of, own},
+    };
+
+    /// The program that a macro has encoded.
+    pub fn program<S>(bytes: &'static [u8], weights: Embedded) -> crate::Program<S> {
+        crate::Program::embedded(bytes, weights)
+    }
+}
+
+#[doc(hidden)]
+pub use mil_runtime::typed::shadow::shape as __shape;

@@ -263,6 +263,9 @@ impl Graph {
             Def::Op(op, _) => !self.function.op(op).def.is_const(),
             Def::Input(_) | Def::BlockInput(..) => false,
         };
+        if current != name {
+            self.free_name(name);
+        }
         if from_op && !used && (current == name || !self.names.contains(name)) {
             self.rename(value.id, name);
             return Ok(value.id);
@@ -277,6 +280,21 @@ impl Graph {
         let operands = vec![("x", Operand::Value(value.clone()))];
         let copies = self.push_op(crate::ops::identity_def(), operands, Some(&copy_name), None)?;
         Ok(copies[0].id)
+    }
+
+    /// Takes a name away from an intermediate value: `let y = relu(x); let y = exp(y)` has two values called `y`, and the
+    /// output is the last.
+    fn free_name(&mut self, name: &str) {
+        let outputs = &self.function.block(self.function.body).outputs;
+        let values = self.function.values.iter().enumerate().map(|(i, v)| (ValueId::new(i), v));
+        let holder = values.into_iter().find(|(_, v)| v.name == name);
+        if let Some((id, v)) = holder
+            && !matches!(v.def, Def::Input(_))
+            && !outputs.contains(&id)
+        {
+            let fresh = self.fresh(name);
+            self.rename(id, &fresh);
+        }
     }
 
     fn rename(&mut self, id: ValueId, name: &str) {
@@ -479,6 +497,22 @@ mod tests {
         assert!(e.to_string().contains("nested block"), "{e}");
         let mut other = Graph::new("main", Opset::iOS17);
         assert!(other.push(mb::add(&x, 1.0)).unwrap_err().to_string().contains("another graph"));
+    }
+
+    #[test]
+    fn an_output_gets_its_name_even_if_an_intermediate_value_has_it() {
+        let mut g = Graph::new("main", Opset::iOS17);
+        let x = g.input("x", f32s(&[2]));
+        let first = g.push(mb::add(&x, 1.0).name("y")).unwrap();
+        let second = g.push(mb::add(&first, 1.0).name("y")).unwrap();
+        let p = g.finish([("y", second.clone())]).unwrap();
+        let f = p.main().unwrap();
+        assert_eq!((f.value(second.id()).name.as_str(), f.outputs()), ("y", &[second.id()][..]));
+        assert_eq!(f.value(first.id()).name, "y_1");
+        let mut g = Graph::new("main", Opset::iOS17);
+        let x = g.input("x", f32s(&[2]));
+        let y = g.push(mb::add(&x, 1.0)).unwrap();
+        assert!(g.finish([("x", y)]).unwrap_err().to_string().contains("name of another value"));
     }
 
     #[test]

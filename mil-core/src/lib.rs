@@ -17,5 +17,8 @@ pub mod weights;
 
 /// The ops as functions, by their MIL names: `mb::conv(x, weight).strides([2, 2])`.
 pub mod mb {
-    pub use crate::ops::{control::*, conv::*, elementwise_binary::*};
+    pub use crate::ops::{
+        activation::*, attention::*, cast::*, compare::*, control::*, conv::*, einsum::*, elementwise_binary::*,
+        elementwise_unary::*, matmul::*, norm::*, pool::*, reduce::*, resize::*, select::*,
+    };
 }

@@ -12,6 +12,7 @@ pub mod ndarray;
 pub mod outputs;
 mod strided;
 pub mod tensor;
+pub mod typed;
 
 pub use backend::{Backend, BackendChoice, ComputeUnits};
 pub use error::{RunError, SystemError};

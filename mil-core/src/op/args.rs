@@ -8,6 +8,7 @@ use crate::{
 use super::{
     def::{OpDef, ParamDef},
     error::OpError,
+    param::ParamKind,
 };
 
 /// An argument of any type.
@@ -178,6 +179,11 @@ impl Args {
                 return Err(fail(message).note(newer.unwrap_or(cast)));
             }
             let Some(var) = allowed.var else { continue };
+            // A number that is read when the op is bound (`epsilon`) may be of another float dtype than the tensors it
+            // belongs to: coremltools' conversion to fp16 leaves numbers in fp32 that fp16 cannot hold.
+            if param.kind == ParamKind::Float && t.dtype.is_float() {
+                continue;
+            }
             match vars.iter().find(|(v, ..)| *v == var) {
                 None => vars.push((var, param.name, &arg.ty, t.dtype)),
                 Some((.., dtype)) if *dtype == t.dtype => {}

@@ -103,6 +103,15 @@ impl Param for Arg {
     fn from_args(name: &'static str, args: &[AnyArg]) -> Result<Arg, OpError> {
         tensor::<Arg>(name, one(args)?)
     }
+    /// A default that depends on other arguments (zeros, as many as something has elements) is a constant in place.
+    fn literal(&self) -> Option<Literal> {
+        let constant = self.constant().filter(|c| self.id.is_none() && c.shape().len() <= 1)?;
+        let numbers = match constant.ints() {
+            Some(ints) => ints.into_iter().map(Literal::Int).collect::<Vec<_>>(),
+            None => constant.floats()?.into_iter().map(Literal::Float).collect(),
+        };
+        if constant.shape().is_empty() { numbers.into_iter().next() } else { Some(Literal::List(numbers)) }
+    }
 }
 
 impl Param for Vec<Arg> {
@@ -186,17 +195,27 @@ impl Param for Vec<bool> {
     }
 }
 
-impl Param for f32 {
+/// A number of any dtype; f64 holds every i32.
+impl Param for f64 {
     const KIND: ParamKind = ParamKind::Float;
-    fn from_args(name: &'static str, args: &[AnyArg]) -> Result<f32, OpError> {
+    fn from_args(name: &'static str, args: &[AnyArg]) -> Result<f64, OpError> {
         let arg = one(args)?;
         let number = arg.ty.tensor().is_some_and(|t| t.dtype.is_float() || t.dtype.is_int());
         if !number {
-            return Err(misfit::<f32>(name, arg));
+            return Err(misfit::<f64>(name, arg));
         }
         let known = arg.known.as_ref().and_then(|k| k.constant()).and_then(|c| c.number());
-        let unknown = || OpError::at(name, format!("`{name}` must be one number, known when the program is built"));
-        known.map(|v| v as f32).ok_or_else(unknown)
+        known.ok_or_else(|| OpError::at(name, format!("`{name}` must be one number, known when the program is built")))
+    }
+    fn literal(&self) -> Option<Literal> {
+        Some(Literal::Float(*self))
+    }
+}
+
+impl Param for f32 {
+    const KIND: ParamKind = ParamKind::Float;
+    fn from_args(name: &'static str, args: &[AnyArg]) -> Result<f32, OpError> {
+        f64::from_args(name, args).map(|v| v as f32)
     }
     fn literal(&self) -> Option<Literal> {
         // The shortest decimal that is this f32, so that 0.2f32 is the literal 0.2.

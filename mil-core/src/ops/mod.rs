@@ -7,14 +7,45 @@ use std::{collections::HashMap, sync::LazyLock};
 
 use crate::op::{Op, OpDef};
 
+pub mod activation;
+pub mod attention;
+pub mod cast;
+pub mod compare;
 pub mod control;
 pub mod conv;
+pub mod einsum;
 pub mod elementwise_binary;
+pub mod elementwise_unary;
+mod fold;
+pub mod matmul;
+pub mod norm;
+pub mod pool;
+pub mod reduce;
+pub mod resize;
 pub(crate) mod rules;
+pub mod scalar;
+pub mod select;
+pub mod strided;
 #[cfg(test)]
 pub(crate) mod testing;
 
-const LISTS: &[&[&OpDef]] = &[control::OPS, conv::OPS, elementwise_binary::OPS];
+const LISTS: &[&[&OpDef]] = &[
+    activation::OPS,
+    attention::OPS,
+    cast::OPS,
+    compare::OPS,
+    control::OPS,
+    conv::OPS,
+    einsum::OPS,
+    elementwise_binary::OPS,
+    elementwise_unary::OPS,
+    matmul::OPS,
+    norm::OPS,
+    pool::OPS,
+    reduce::OPS,
+    resize::OPS,
+    select::OPS,
+];
 
 /// All ops, in the order of the lists.
 pub fn all() -> impl Iterator<Item = &'static OpDef> {

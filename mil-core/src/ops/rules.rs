@@ -83,6 +83,18 @@ pub(crate) fn rank_in(arg: &Arg, range: std::ops::RangeInclusive<usize>, param: 
     Err(OpError::at(param, format!("`{param}` must have rank {expected}, found rank {}: {}", arg.rank(), arg.ty)))
 }
 
+/// Requires a tensor of rank 1 with a certain number of elements: one per channel, say.
+///
+/// # Errors
+/// At `param`, with what was found.
+pub(crate) fn vector(arg: &Arg, length: &Dim, param: &str) -> Result<(), OpError> {
+    rank_in(arg, 1..=1, param)?;
+    if arg.dim(0).may_equal(length) {
+        return Ok(());
+    }
+    Err(OpError::at(param, format!("`{param}` must have {length} elements, found {}", arg.dim(0))))
+}
+
 /// Requires a constant list of a certain length.
 ///
 /// # Errors

@@ -33,7 +33,7 @@ const COLORS: [(ColorSpace, image::ColorSpace); 5] = [
 ///
 /// # Errors
 /// If no description can say this type: inputs and outputs of a model are f32, i32, f16 (since iOS16) or i8 (iOS26).
-pub(crate) fn by_type(name: &str, ty: &Type, output: bool) -> Result<Feature, SpecError> {
+pub fn by_type(name: &str, ty: &Type, output: bool) -> Result<Feature, SpecError> {
     let (t, state) = match ty {
         Type::Tensor(t) => (t, false),
         Type::State(t) => (t, true),

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::dtype::DType;
+
 /// A version of the op set, named after the iOS release that brought it.
 ///
 /// The format's own name is `CoreML5` (iOS15) to `CoreML9` (iOS26); the model's `specificationVersion` is one more than
@@ -51,6 +53,16 @@ impl Opset {
     /// `Model.specificationVersion` of the first model that can use it: 6 .. 10.
     pub const fn spec_version(self) -> i32 {
         self as i32 + 6
+    }
+
+    /// The element types that a model's inputs and outputs may have (source: what coremltools lets a
+    /// model have at each deployment target).
+    pub const fn io_dtypes(self) -> &'static [DType] {
+        match self {
+            Opset::iOS15 => &[DType::F32, DType::I32],
+            Opset::iOS16 | Opset::iOS17 | Opset::iOS18 => &[DType::F32, DType::I32, DType::F16],
+            Opset::iOS26 => &[DType::F32, DType::I32, DType::F16, DType::I8],
+        }
     }
 
     /// From either name: `iOS17` or `CoreML7`; the platform names of the same release (`macOS14`) work too.

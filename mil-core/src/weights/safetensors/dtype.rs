@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::types::DType;
+
 macro_rules! dtypes {
     ($($(#[$doc:meta])* $variant:ident = $name:literal, $bits:literal;)*) => {
         /// Element type of a tensor in a safetensors file.
@@ -90,6 +92,30 @@ dtypes! {
     U64 = "U64", 64;
 }
 
+impl SafeDType {
+    /// The element type of MIL that has the same values in the same bytes, if there is one.
+    pub const fn dtype(self) -> Option<DType> {
+        Some(match self {
+            SafeDType::Bool => DType::Bool,
+            SafeDType::U8 => DType::U8,
+            SafeDType::I8 => DType::I8,
+            SafeDType::I16 => DType::I16,
+            SafeDType::U16 => DType::U16,
+            SafeDType::I32 => DType::I32,
+            SafeDType::U32 => DType::U32,
+            SafeDType::I64 => DType::I64,
+            SafeDType::U64 => DType::U64,
+            SafeDType::F8E5M2 => DType::F8E5M2,
+            SafeDType::F8E4M3 => DType::F8E4M3FN,
+            SafeDType::F16 => DType::F16,
+            SafeDType::Bf16 => DType::BF16,
+            SafeDType::F32 => DType::F32,
+            SafeDType::F64 => DType::F64,
+            _ => return None,
+        })
+    }
+}
+
 impl fmt::Display for SafeDType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
@@ -104,6 +130,7 @@ mod tests {
     fn names_lead_back_and_sizes_ascend() {
         for dtype in SafeDType::ALL {
             assert_eq!(SafeDType::from_name(dtype.name()), Some(*dtype));
+            assert!(dtype.dtype().is_none_or(|d| d.bits() == dtype.bits() as usize), "{dtype}");
         }
         assert!(SafeDType::ALL.is_sorted_by_key(|dtype| dtype.bits()));
         assert_eq!(SafeDType::from_name("f32"), None);

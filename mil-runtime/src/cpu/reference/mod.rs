@@ -14,13 +14,27 @@ use mil_core::{
 
 use crate::{error::RunError, tensor::AnyTensor};
 
+mod broadcast;
+mod cast;
+mod compare;
 mod control;
 mod elementwise_binary;
+mod elementwise_unary;
 mod executor;
+mod reduce;
+mod select;
 
 pub use executor::Executor;
 
-const LISTS: &[&[KernelDef]] = &[control::KERNELS, elementwise_binary::KERNELS];
+const LISTS: &[&[KernelDef]] = &[
+    cast::KERNELS,
+    compare::KERNELS,
+    control::KERNELS,
+    elementwise_binary::KERNELS,
+    elementwise_unary::KERNELS,
+    reduce::KERNELS,
+    select::KERNELS,
+];
 
 /// How an op runs: implemented for the op's own struct, whose fields say which values and parameters.
 pub(crate) trait Kernel: Op + Send + Sync {

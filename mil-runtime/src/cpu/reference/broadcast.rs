@@ -1,0 +1,31 @@
+//! Broadcasting of tensors.
+
+use mil_core::ops::strided::{Broadcast, broadcast_shapes};
+
+use crate::{error::RunError, tensor::AnyTensor};
+
+/// The shape that tensors broadcast to. Symbols that inference had to trust may turn out not to.
+pub(super) fn shape_of(tensors: &[&AnyTensor]) -> Result<Vec<usize>, RunError> {
+    let shapes: Vec<_> = tensors.iter().map(|t| t.shape()).collect();
+    broadcast_shapes(&shapes).ok_or_else(|| RunError::new(format!("the shapes {shapes:?} do not broadcast")))
+}
+
+/// The shape that two tensors broadcast to, and where the elements of each pair are.
+pub(super) fn pairs(x: &AnyTensor, y: &AnyTensor) -> Result<(Vec<usize>, Broadcast<2>), RunError> {
+    let shape = shape_of(&[x, y])?;
+    let walk = Broadcast::new(&shape, [x.shape(), y.shape()]);
+    Ok((shape, walk))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_broadcast_is_an_error() {
+        let (x, y) = (AnyTensor::new([2], vec![1i32; 2]).unwrap(), AnyTensor::new([3], vec![1i32; 3]).unwrap());
+        assert_eq!(pairs(&x, &y).unwrap_err().to_string(), "the shapes [[2], [3]] do not broadcast");
+        let (shape, walk) = pairs(&x, &AnyTensor::scalar(1i32)).unwrap();
+        assert_eq!((shape, walk.collect::<Vec<_>>()), (vec![2], vec![[0, 0], [1, 0]]));
+    }
+}
