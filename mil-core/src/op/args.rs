@@ -8,6 +8,7 @@ use crate::{
 use super::{
     def::{OpDef, ParamDef},
     error::OpError,
+    infer::Cx,
     param::ParamKind,
 };
 
@@ -146,7 +147,8 @@ impl Args {
     ///
     /// # Errors
     /// The first that does not hold.
-    pub(crate) fn check(&self, opset: Opset) -> Result<(), OpError> {
+    pub(crate) fn check(&self, cx: &Cx<'_>) -> Result<(), OpError> {
+        let opset = cx.opset;
         let name = self.def.name;
         if self.def.since > opset {
             return Err(OpError::new(format!("needs opset {}, but the program's is {opset}", self.def.since))
@@ -179,9 +181,9 @@ impl Args {
                 return Err(fail(message).note(newer.unwrap_or(cast)));
             }
             let Some(var) = allowed.var else { continue };
-            // A number that is read when the op is bound (`epsilon`) may be of another float dtype than the tensors it
-            // belongs to: coremltools' conversion to fp16 leaves numbers in fp32 that fp16 cannot hold.
-            if param.kind == ParamKind::Float && t.dtype.is_float() {
+            // In a file, a number like `epsilon` may be of another float dtype than the tensors it belongs to:
+            // coremltools' conversion to fp16 leaves those in fp32 that fp16 cannot hold.
+            if cx.reading && param.kind == ParamKind::Float && t.dtype.is_float() {
                 continue;
             }
             match vars.iter().find(|(v, ..)| *v == var) {
