@@ -3,9 +3,9 @@
 //! The unit tests of the examples' modules run here too.
 #![allow(clippy::duplicate_mod)]
 
-use std::{error::Error, path::Path};
+use std::error::Error;
 
-use mil::prelude::*;
+use mil::ir::Program;
 
 #[path = "../examples/add.rs"]
 mod add;

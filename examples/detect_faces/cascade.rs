@@ -5,7 +5,7 @@
 use std::error::Error;
 
 use image::RgbImage;
-use mil::prelude::*;
+use mil::{AnyTensor, Model, RunError, types::DType};
 
 use super::{
     boxes::{Rect, Sides},
