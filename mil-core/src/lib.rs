@@ -12,7 +12,9 @@ pub mod op;
 pub mod ops;
 pub mod package;
 pub mod spec;
+pub mod text;
 pub mod types;
+pub mod validate;
 pub mod weights;
 
 /// The ops as functions, by their MIL names: `mb::conv(x, weight).strides([2, 2])`.
