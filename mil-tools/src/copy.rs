@@ -27,6 +27,11 @@ pub fn copy(from: &Path, to: &Path) -> Result<(), ToolError> {
     // The decoded message is not needed any more; programs are read from the package, weights and all.
     drop(model);
     let program = Program::from_package(&package)?;
+    match &crate::check::diagnostics(from, &program)[..] {
+        [] => {}
+        [one] => return Err(ToolError::new(one)),
+        [first, more @ ..] => return Err(ToolError::new(format!("{first}; and {} more, see `mil check`", more.len()))),
+    }
     match kind {
         PackageKind::Mlpackage => program.save(to)?,
         PackageKind::Mlmodel => {

@@ -29,8 +29,13 @@ impl ToolError {
             }
             cause = error.source();
         }
-        line.split('\n').map(str::trim).collect::<Vec<_>>().join("; ")
+        one_line(&line)
     }
+}
+
+/// The text on one line, for those who read errors line by line.
+pub(crate) fn one_line(text: &str) -> String {
+    text.split('\n').map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
 }
 
 impl fmt::Display for ToolError {
