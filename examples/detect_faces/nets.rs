@@ -8,11 +8,11 @@ use mil::mil_program;
 macro_rules! pnet {
     ($name:ident, $dtype:ident, $opset:ident) => {
         #[mil_program(
-                                            opset = $opset,
-                                            weights = "examples/data/mtcnn/pnet.safetensors" as $dtype,
-                                            H in 12..=2048,
-                                            W in 12..=2048
-                                        )]
+                                                            opset = $opset,
+                                                            weights = "examples/data/mtcnn/pnet.safetensors" as $dtype,
+                                                            H in 12..=2048,
+                                                            W in 12..=2048
+                                                        )]
         pub(crate) mod $name {
             use mil::prelude::*;
 
