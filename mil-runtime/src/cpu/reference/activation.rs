@@ -2,12 +2,13 @@
 
 use mil_core::ops::{
     activation::{Elu, Gelu, LeakyRelu, Prelu, Relu, Relu6, Sigmoid, SigmoidHard, Silu, Softmax, Softplus},
-    scalar::Unary,
     strided::Groups,
 };
 
 use super::{
-    Cx, Kernel, KernelDef, floats,
+    Cx, Kernel, KernelDef,
+    elementwise_unary::unary,
+    floats,
     shapes::{actual, output_shape},
 };
 use crate::{error::RunError, tensor::AnyTensor};
@@ -19,9 +20,7 @@ macro_rules! kernels {
 
         $(impl Kernel for $op {
             fn run(&self, cx: &Cx<'_>) -> Result<Vec<AnyTensor>, RunError> {
-                let x = cx.get(&self.x)?;
-                let v = x.to_f32()?.iter().map(|v| self.float(f64::from(*v)) as f32).collect();
-                floats(x.dtype(), x.shape(), v)
+                unary(self, &*cx.get(&self.x)?)
             }
         })*
     };
