@@ -4,10 +4,8 @@
 use std::error::Error;
 
 use mil::{
-    AnyTensor, Model,
     ir::{self, Constant},
     prelude::*,
-    types::DType,
 };
 use numbers::{constant, numbers};
 
