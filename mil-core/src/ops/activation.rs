@@ -47,18 +47,18 @@ unary! {
     Gelu = |op, x| match op.mode {
         GeluMode::Exact => 0.5 * x * (1.0 + libm::erf(x * FRAC_1_SQRT_2)),
         GeluMode::TanhApproximation => 0.5 * x * (1.0 + ((2.0 / PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh()),
-        GeluMode::SigmoidApproximation => x * sigmoid(1.702 * x),
+        GeluMode::SigmoidApproximation => x * logistic(1.702 * x),
     };
     LeakyRelu = |op, x| if x < 0.0 { f64::from(op.alpha) * x } else { x };
     Relu = |_, x| scalar::max(x, 0.0);
     Relu6 = |_, x| scalar::min(scalar::max(x, 0.0), 6.0);
-    Sigmoid = |_, x| sigmoid(x);
+    Sigmoid = |_, x| logistic(x);
     SigmoidHard = |op, x| scalar::min(scalar::max(f64::from(op.alpha) * x + f64::from(op.beta), 0.0), 1.0);
-    Silu = |_, x| x * sigmoid(x);
+    Silu = |_, x| x * logistic(x);
     Softplus = |_, x| scalar::max(x, 0.0) + (-x.abs()).exp().ln_1p();
 }
 
-fn sigmoid(x: f64) -> f64 {
+fn logistic(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
 
@@ -83,7 +83,7 @@ string_enum! {
         Exact = "EXACT",
         /// `x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3)))`.
         TanhApproximation = "TANH_APPROXIMATION",
-        /// `x * sigmoid(1.702 * x)`.
+        /// `x * logistic(1.702 * x)`.
         SigmoidApproximation = "SIGMOID_APPROXIMATION",
     }
 }

@@ -1,0 +1,85 @@
+//! Every example runs, as a part of the tests, and the packages that it writes read as the snapshots say.
+//!
+//! The unit tests of the examples' modules run here too.
+#![allow(clippy::duplicate_mod)]
+
+use std::{error::Error, path::Path};
+
+use mil::prelude::*;
+
+#[path = "../examples/add.rs"]
+mod add;
+#[path = "../examples/atan2.rs"]
+mod atan2;
+#[path = "../examples/builder.rs"]
+mod builder;
+#[path = "../examples/convnet.rs"]
+mod convnet;
+#[path = "../examples/detect_faces/main.rs"]
+mod detect_faces;
+#[path = "../examples/log10.rs"]
+mod log10;
+#[path = "../examples/matmul.rs"]
+mod matmul;
+#[path = "../examples/newton.rs"]
+mod newton;
+#[path = "../examples/sqrt.rs"]
+mod sqrt;
+#[path = "../examples/common/mod.rs"]
+mod common;
+
+/// Runs an example, and compares the packages that it wrote, in both dtypes, with their snapshots.
+#[track_caller]
+fn example(run: impl FnOnce() -> Result<(), Box<dyn Error>>, packages: &[&str]) {
+    run().unwrap();
+    let out = common::output_dir().unwrap();
+    for name in packages.iter().flat_map(|name| [name.to_string(), format!("{name}_fp16")]) {
+        let program = Program::load(out.join(&name).with_extension("mlpackage")).unwrap();
+        insta::assert_snapshot!(name, program.to_text());
+    }
+}
+
+#[test]
+fn add_example() {
+    example(add::main, &["add"]);
+}
+
+#[test]
+fn atan2_example() {
+    example(atan2::main, &["atan2"]);
+}
+
+#[test]
+fn builder_example() {
+    example(builder::main, &["builder"]);
+}
+
+#[test]
+fn convnet_example() {
+    example(convnet::main, &["convnet"]);
+}
+
+#[test]
+fn detect_faces_example() {
+    example(|| detect_faces::run(None), &["pnet", "rnet", "onet"]);
+}
+
+#[test]
+fn log10_example() {
+    example(log10::main, &["log10"]);
+}
+
+#[test]
+fn matmul_example() {
+    example(matmul::main, &["matmul"]);
+}
+
+#[test]
+fn newton_example() {
+    example(newton::main, &["newton"]);
+}
+
+#[test]
+fn sqrt_example() {
+    example(sqrt::main, &["sqrt"]);
+}
