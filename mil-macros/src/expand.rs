@@ -71,8 +71,10 @@ pub(crate) fn module(mut item: ItemMod, args: TokenStream) -> TokenStream {
     let mut emitted = TokenStream::new();
     // Problems of the attribute and of the constants are met with every program and told with the first.
     for p in &programs {
-        let lowering = lower::program(p, &attr, &context, diag);
+        let mut lowering = lower::program(p, &attr, &context, diag);
         diag = lowering.diag.next();
+        // A module imports `mb` or does not: nothing in it needs the import, since all of it is restated.
+        lowering.op_paths.clear();
         emitted.extend(emit(p, &attr, lowering));
     }
     let problems = programs.is_empty().then(|| diag.tokens());

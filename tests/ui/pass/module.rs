@@ -47,7 +47,7 @@ fn main() {
     let _: Program<fn(Tensor<f32, 1, 4>) -> Tensor<f32, 1, 2>> = net::head();
 
     let program = half();
-    assert!(program.weights_path().unwrap().ends_with("tests/ui/tiny.safetensors"));
+    assert!(program.weights_path().unwrap().ends_with("tiny.safetensors"));
     let program = program.load_weights().unwrap();
     let main = program.main().unwrap();
     let weight = main.walk().into_iter().find_map(|op| main.op(op).constant().cloned()).unwrap();
