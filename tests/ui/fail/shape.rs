@@ -7,4 +7,6 @@ fn product(x: Tensor<f32, 123, 456>, y: Tensor<f32, 457, 789>) -> _ {
     w + 1.0
 }
 
-fn main() {}
+fn main() {
+    let _ = product().save("product.mlpackage");
+}

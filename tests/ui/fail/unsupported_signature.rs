@@ -13,4 +13,6 @@ fn b<const N: usize>(x: Tensor<f32, 4>) -> _ {
 #[mil_program]
 struct C;
 
-fn main() {}
+fn main() {
+    let _ = (a(), b());
+}
