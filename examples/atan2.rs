@@ -5,7 +5,7 @@
 
 use std::error::Error;
 
-use mil::prelude::*;
+use mil::{AnyTensor, Model, prelude::*, types::DType};
 
 mod common;
 

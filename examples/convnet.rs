@@ -3,8 +3,13 @@
 
 use std::error::Error;
 
-use mil::prelude::*;
-use numbers::numbers;
+use mil::{
+    AnyTensor, Model,
+    ir::{self, Constant},
+    prelude::*,
+    types::DType,
+};
+use numbers::{constant, numbers};
 
 mod common;
 #[path = "common/numbers.rs"]
@@ -60,8 +65,7 @@ fn weight(name: &str, dtype: DType) -> Option<Constant> {
         "b3" => (5000, &[10]),
         _ => return None,
     };
-    let numbers = numbers(seed, shape.iter().product());
-    Constant::new(shape, &numbers).ok()
+    constant(shape, seed, dtype).ok()
 }
 
 pub(crate) fn main() -> Result<(), Box<dyn Error>> {
@@ -71,7 +75,7 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
     for (program, name, dtype, tolerance) in
         [(convnet().into(), "convnet", DType::F32, 1e-6), (convnet_fp16().into(), "convnet_fp16", DType::F16, 2e-4)]
     {
-        let mut program: Program = program;
+        let mut program: ir::Program = program;
         program.attach_weights(&|name| weight(name, dtype))?;
         program.save(out.join(name).with_extension("mlpackage"))?;
 

@@ -3,7 +3,7 @@
 
 use std::error::Error;
 
-use mil::prelude::*;
+use mil::{AnyTensor, Model, prelude::*, types::DType};
 
 mod common;
 

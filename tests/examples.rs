@@ -3,9 +3,9 @@
 //! The unit tests of the examples' modules run here too.
 #![allow(clippy::duplicate_mod)]
 
-use std::{error::Error, path::Path};
+use std::error::Error;
 
-use mil::prelude::*;
+use mil::ir::Program;
 
 #[path = "../examples/add.rs"]
 mod add;
@@ -13,6 +13,8 @@ mod add;
 mod atan2;
 #[path = "../examples/builder.rs"]
 mod builder;
+#[path = "../examples/common/mod.rs"]
+mod common;
 #[path = "../examples/convnet.rs"]
 mod convnet;
 #[path = "../examples/detect_faces/main.rs"]
@@ -25,8 +27,6 @@ mod matmul;
 mod newton;
 #[path = "../examples/sqrt.rs"]
 mod sqrt;
-#[path = "../examples/common/mod.rs"]
-mod common;
 
 /// Runs an example, and compares the packages that it wrote, in both dtypes, with their snapshots.
 #[track_caller]

@@ -5,7 +5,7 @@
 use std::error::Error;
 
 use image::RgbImage;
-use mil::prelude::*;
+use mil::{AnyTensor, Model, RunError, types::DType};
 
 use super::{
     boxes::{Rect, Sides},
@@ -100,7 +100,8 @@ impl Detector {
             let [rows, columns] = level(photo, scale);
             if rows.max(columns) > MAX_SIDE {
                 let (w, h) = photo.dimensions();
-                let message = format!("a photograph of {w} x {h} is too large: shrink it to {} a side", MAX_SIDE * 3 / 2);
+                let message =
+                    format!("a photograph of {w} x {h} is too large: shrink it to {} a side", MAX_SIDE * 3 / 2);
                 return Err(message.into());
             }
             let mut planes = resize(photo, Crop::all(photo), rows, columns);

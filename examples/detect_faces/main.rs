@@ -14,7 +14,7 @@ use std::{
 use boxes::Rect;
 use cascade::{Counts, Detector, Face};
 use image::RgbImage;
-use mil::prelude::*;
+use mil::{Model, ir::Program, types::DType};
 use nms::Overlap;
 
 mod boxes;
@@ -28,8 +28,13 @@ mod pyramid;
 
 /// The face in the photograph, found by facenet-pytorch; `tests/data/mtcnn_reference.json` has more digits and more steps.
 const BOX: [f32; 4] = [181.0514, 62.15613, 267.7473, 172.05017];
-const LANDMARKS: [[f32; 2]; 5] =
-    [[205.01091, 101.72746], [246.76257, 103.71408], [224.67136, 128.965], [201.71611, 139.24619], [245.26549, 141.85703]];
+const LANDMARKS: [[f32; 2]; 5] = [
+    [205.01091, 101.72746],
+    [246.76257, 103.71408],
+    [224.67136, 128.965],
+    [201.71611, 139.24619],
+    [245.26549, 141.85703],
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     run(std::env::args_os().nth(1).map(PathBuf::from))
@@ -38,11 +43,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// Finds the faces in this photograph, else in that of the examples.
 pub(crate) fn run(own: Option<PathBuf>) -> Result<(), Box<dyn Error>> {
     let nets: [(&str, Program); 3] =
-        [("pnet", nets::pnet().into()), ("rnet", nets::rnet().into()), ("onet", nets::onet().into())];
+        [("pnet", nets::pnet::main().into()), ("rnet", nets::rnet::main().into()), ("onet", nets::onet::main().into())];
     let fp16: [(&str, Program); 3] = [
-        ("pnet_fp16", nets::pnet_fp16().into()),
-        ("rnet_fp16", nets::rnet_fp16().into()),
-        ("onet_fp16", nets::onet_fp16().into()),
+        ("pnet_fp16", nets::pnet_fp16::main().into()),
+        ("rnet_fp16", nets::rnet_fp16::main().into()),
+        ("onet_fp16", nets::onet_fp16::main().into()),
     ];
     let out = common::output_dir()?;
     for (name, program) in nets.iter().chain(&fp16) {
@@ -108,23 +113,13 @@ fn check(faces: &[Face], overlap: f32, pixels: f32) {
 /// How many boxes each step leaves on the photograph, in f32: no probability of the reference lies so near a threshold that
 /// rounding could change one.
 fn expected_counts() -> Counts {
-    let pyramid = vec![
-        [93, 46],
-        [78, 47],
-        [47, 22],
-        [31, 16],
-        [20, 8],
-        [17, 7],
-        [11, 5],
-        [1, 1],
-        [1, 1],
-        [0, 0],
-    ];
+    let pyramid = vec![[93, 46], [78, 47], [47, 22], [31, 16], [20, 8], [17, 7], [11, 5], [1, 1], [1, 1], [0, 0]];
     Counts { pyramid, pnet: 153, rnet: [11, 9], onet: [8, 1] }
 }
 
 #[cfg(test)]
 mod tests {
+    use mil::AnyTensor;
     use serde_json::Value;
 
     use super::*;
@@ -134,7 +129,8 @@ mod tests {
     }
 
     pub(super) fn reference() -> Value {
-        serde_json::from_str(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/mtcnn_reference.json"))).unwrap()
+        serde_json::from_str(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/mtcnn_reference.json")))
+            .unwrap()
     }
 
     pub(super) fn count(v: &Value) -> usize {
@@ -169,9 +165,9 @@ mod tests {
     fn the_nets_are_the_reference() {
         let r = reference();
         let nets: [(&str, &str, Program); 3] = [
-            ("pnet", "image", nets::pnet().into()),
-            ("rnet", "faces", nets::rnet().into()),
-            ("onet", "faces", nets::onet().into()),
+            ("pnet", "image", nets::pnet::main().into()),
+            ("rnet", "faces", nets::rnet::main().into()),
+            ("onet", "faces", nets::onet::main().into()),
         ];
         for (name, input, program) in nets {
             let expected = &r["nets"][name];

@@ -49,10 +49,7 @@ impl Crop {
             let (low, high) = ((low as i64).max(1), (high as i64).min(i64::from(size)));
             (high >= low).then(|| [low as usize - 1, high as usize])
         };
-        Some(Crop {
-            rows: span(rect.y1, rect.y2, photo.height())?,
-            columns: span(rect.x1, rect.x2, photo.width())?,
-        })
+        Some(Crop { rows: span(rect.y1, rect.y2, photo.height())?, columns: span(rect.x1, rect.x2, photo.width())? })
     }
 }
 

@@ -119,7 +119,8 @@ fn domain(input: ParseStream<'_>) -> Result<Domain> {
     } else {
         let dots: Token![..] = input.parse()?;
         if !input.peek(LitInt) {
-            let message = "a flexible dimension needs an upper bound: Core ML refuses ML programs with unbounded inputs";
+            let message =
+                "a flexible dimension needs an upper bound: Core ML refuses ML programs with unbounded inputs";
             return Err(syn::Error::new_spanned(dots, message));
         }
     }
@@ -204,7 +205,11 @@ impl ProgramAttr {
             },
             (text, _) => {
                 let near = suggest::hint(text, OPTIONS);
-                let near = if near.is_empty() { format!("; it is one of {}", OPTIONS.map(|o| format!("`{o}`")).join(", ")) } else { near };
+                let near = if near.is_empty() {
+                    format!("; it is one of {}", OPTIONS.map(|o| format!("`{o}`")).join(", "))
+                } else {
+                    near
+                };
                 diag.error(place, format!("there is no option `{name}`{near}"));
             }
         }

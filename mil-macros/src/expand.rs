@@ -53,10 +53,12 @@ pub(crate) fn module(mut item: ItemMod, args: TokenStream) -> TokenStream {
         ParseFormats(&mut diag).visit_item_mut(i);
     }
     let attr = ProgramAttr::parse(args, &mut diag);
-    let functions: Vec<&ItemFn> = items.iter().filter_map(|i| if let Item::Fn(f) = i { Some(f) } else { None }).collect();
+    let functions: Vec<&ItemFn> =
+        items.iter().filter_map(|i| if let Item::Fn(f) = i { Some(f) } else { None }).collect();
     let public: Vec<&ItemFn> = functions.iter().copied().filter(|f| !matches!(f.vis, Visibility::Inherited)).collect();
     if public.is_empty() {
-        let message = "the module has no program: its `pub` functions are programs, the others are inlined where they are called";
+        let message =
+            "the module has no program: its `pub` functions are programs, the others are inlined where they are called";
         diag.error(Place::of(&item.ident), message);
     }
     let consts = items.iter().filter_map(|i| if let Item::Const(c) = i { Some(c) } else { None });

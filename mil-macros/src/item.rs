@@ -75,12 +75,15 @@ impl Parse for ProgramItem {
             }
         }
         if !input.peek(Token![fn]) {
-            return Err(input.error("expected a function, an inline module or, in `mil!`, a closure: `|x: Tensor<f32, 4>| ..`"));
+            return Err(
+                input.error("expected a function, an inline module or, in `mil!`, a closure: `|x: Tensor<f32, 4>| ..`")
+            );
         }
         input.parse::<Token![fn]>()?;
         let ident = input.parse()?;
         if input.peek(Token![<]) {
-            let message = "a program has no generic parameters; declare sizes in the attribute: `#[mil_program(H in 64..=512)]`";
+            let message =
+                "a program has no generic parameters; declare sizes in the attribute: `#[mil_program(H in 64..=512)]`";
             return Err(input.error(message));
         }
         let list;

@@ -37,7 +37,8 @@ pub(crate) struct TypeReader<'a> {
 }
 
 const CONSTANTS: [&str; 16] = [
-    "usize", "isize", "u8", "u16", "u32", "u64", "i8", "i16", "i32", "i64", "f16", "f32", "f64", "bool", "str", "String",
+    "usize", "isize", "u8", "u16", "u32", "u64", "i8", "i16", "i32", "i64", "f16", "f32", "f64", "bool", "str",
+    "String",
 ];
 
 impl TypeReader<'_> {

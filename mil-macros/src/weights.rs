@@ -64,9 +64,14 @@ impl WeightsFile {
             }
         };
         match read(&path) {
-            Ok(tensors) => {
-                Some(WeightsFile { written: option.path.clone(), path, beside_source, size, convert: option.convert, tensors })
-            }
+            Ok(tensors) => Some(WeightsFile {
+                written: option.path.clone(),
+                path,
+                beside_source,
+                size,
+                convert: option.convert,
+                tensors,
+            }),
             Err(message) => {
                 // As the user wrote it, so that the message is the same on every machine.
                 let found = path.display().to_string();
@@ -86,7 +91,8 @@ impl WeightsFile {
             let hint = suggest::hint(name, self.tensors.keys().map(String::as_str));
             return Err(format!("there is no weight `{name}` in `{file}`{hint}"));
         };
-        let dtype = dtype.ok_or_else(|| format!("the weight `{name}` in `{file}` has a dtype that MIL does not have"))?;
+        let dtype =
+            dtype.ok_or_else(|| format!("the weight `{name}` in `{file}` has a dtype that MIL does not have"))?;
         let dtype = self.convert.filter(|_| dtype.is_float()).unwrap_or(dtype);
         Ok(Weight { name: name.to_string(), dtype, shape: shape.clone() })
     }

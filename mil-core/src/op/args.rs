@@ -8,6 +8,8 @@ use crate::{
 use super::{
     def::{OpDef, ParamDef},
     error::OpError,
+    infer::Cx,
+    param::ParamKind,
 };
 
 /// An argument of any type.
@@ -145,7 +147,8 @@ impl Args {
     ///
     /// # Errors
     /// The first that does not hold.
-    pub(crate) fn check(&self, opset: Opset) -> Result<(), OpError> {
+    pub(crate) fn check(&self, cx: &Cx<'_>) -> Result<(), OpError> {
+        let opset = cx.opset;
         let name = self.def.name;
         if self.def.since > opset {
             return Err(OpError::new(format!("needs opset {}, but the program's is {opset}", self.def.since))
@@ -178,6 +181,11 @@ impl Args {
                 return Err(fail(message).note(newer.unwrap_or(cast)));
             }
             let Some(var) = allowed.var else { continue };
+            // In a file, a number like `epsilon` may be of another float dtype than the tensors it belongs to:
+            // coremltools' conversion to fp16 leaves those in fp32 that fp16 cannot hold.
+            if cx.reading && param.kind == ParamKind::Float && t.dtype.is_float() {
+                continue;
+            }
             match vars.iter().find(|(v, ..)| *v == var) {
                 None => vars.push((var, param.name, &arg.ty, t.dtype)),
                 Some((.., dtype)) if *dtype == t.dtype => {}

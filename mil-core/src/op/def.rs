@@ -104,7 +104,7 @@ impl OpDef {
     /// # Errors
     /// If the op cannot be, in this opset, with these arguments.
     pub fn infer(&self, args: &Args, cx: &mut Cx<'_>) -> Result<Vec<Inferred>, OpError> {
-        args.check(cx.opset).and_then(|()| (self.infer_fn)(args, cx)).map_err(|e| e.of(self.name))
+        args.check(cx).and_then(|()| (self.infer_fn)(args, cx)).map_err(|e| e.of(self.name))
     }
 
     /// The defaults of the parameters that have one.

@@ -51,6 +51,9 @@ pub struct Cx<'a> {
     pub opset: Opset,
     /// Signatures of the op's nested blocks.
     pub blocks: &'a [BlockTypes],
+    /// Whether the op stands in a program already (a file was read), and is not about to be written: then what Core ML
+    /// runs is accepted even if it could not be built.
+    pub reading: bool,
     scope: &'a str,
     fresh: usize,
 }
@@ -59,7 +62,12 @@ impl<'a> Cx<'a> {
     /// A context. `scope` must be unique to the op in its function (its first output's name is): unknown sizes are
     /// named after it, so that inferring twice gives the same types.
     pub fn new(opset: Opset, scope: &'a str, blocks: &'a [BlockTypes]) -> Cx<'a> {
-        Cx { opset, blocks, scope, fresh: 0 }
+        Cx { opset, blocks, reading: false, scope, fresh: 0 }
+    }
+
+    /// The same for an op of a program that was read.
+    pub fn reading(self) -> Cx<'a> {
+        Cx { reading: true, ..self }
     }
 
     /// A size that depends on data.

@@ -129,7 +129,10 @@ impl Infer for Matmul {
 
 impl Matmul {
     /// The dtype of the result.
-    fn dtype(&self) -> Result<DType, OpError> {
+    ///
+    /// # Errors
+    /// If the dtypes differ, and both values are constants or both are computed.
+    pub fn dtype(&self) -> Result<DType, OpError> {
         let (x, y) = (&self.x, &self.y);
         match (x.is_const, y.is_const) {
             _ if x.dtype() == y.dtype() => Ok(x.dtype()),

@@ -119,10 +119,13 @@ impl PackageReader {
     /// Decodes the model.
     ///
     /// # Errors
-    /// The file is not an encoded model, is nested too deeply, states no specification version, or holds a kind of model
+    /// The file is not an encoded model, is nested too deeply, would take far more memory than its length (see
+    /// [`spec::scan`]), states no specification version, or holds a kind of model
     /// that is unknown.
     pub fn model(&self) -> Result<spec::Model, PackageError> {
         let path = &self.model_path;
+        spec::scan::scan(&self.model_bytes)
+            .map_err(|error| PackageError::caused_by(path, "is not a Core ML model", error))?;
         let model = spec::Model::decode(&self.model_bytes[..])
             .map_err(|error| PackageError::caused_by(path, "is not a Core ML model", error))?;
         if model.specification_version < 1 {

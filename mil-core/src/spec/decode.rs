@@ -302,7 +302,7 @@ impl Decoder<'_> {
         };
         let blocks: Vec<BlockTypes> = op.blocks.iter().map(block_types).collect();
         let scope = outputs.first().map_or(&op.name[..], |o| &o.name);
-        let inferred = op.def.infer(&args, &mut Cx::new(self.opset, scope, &blocks))?;
+        let inferred = op.def.infer(&args, &mut Cx::new(self.opset, scope, &blocks).reading())?;
         let is_const = op.blocks.is_empty() && !op.def.params.is_empty() && args.all_const();
         Ok((inferred, is_const))
     }

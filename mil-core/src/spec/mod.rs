@@ -35,6 +35,7 @@ pub mod embed;
 pub mod encode;
 mod error;
 pub(crate) mod features;
+pub mod scan;
 pub(crate) mod types;
 pub mod values;
 

@@ -135,7 +135,12 @@ mod tests {
                 e += 1;
             }
             let f = mb::relu(x, name = "f");
-            if p { g = 1 } else { let h = 2; h = 3; }
+            if p {
+                g = 1
+            } else {
+                let h = 2;
+                h = 3;
+            }
         });
         let names: Vec<_> = assigned(&block).into_iter().map(|(n, _)| n).collect();
         assert_eq!(names, ["a", "c", "e", "g"]);

@@ -58,19 +58,23 @@ impl<'a> Lower<'a> {
                 "cond" => "`cond` is written as `if` and `else`".into(),
                 "while_loop" => "`while_loop` is written as `while`".into(),
                 "const" => "a constant is written as itself: `0.5`, `[1, 2]`".into(),
-                _ => format!("there is no op `{name}`{}", suggest::hint(&mil_name, mil_core::ops::all().map(|d| d.name))),
+                _ => {
+                    format!("there is no op `{name}`{}", suggest::hint(&mil_name, mil_core::ops::all().map(|d| d.name)))
+                }
             };
             let val = self.error(name, message);
             let args = call.args.iter().map(|a| match a {
                 Expr::Assign(k) => &*k.right,
                 a => a,
             });
-            let args: Vec<_> = args.chain(setters.iter().flat_map(|s| &s.args)).map(|a| self.expr(a, None).shadow).collect();
+            let args: Vec<_> =
+                args.chain(setters.iter().flat_map(|s| &s.args)).map(|a| self.expr(a, None).shadow).collect();
             return Lowered { val, shadow: quote!({ let _ = #path; let _ = (#(#args,)*); ::mil::__private::Unknown }) };
         };
         self.op_paths.entry(mil_name).or_insert_with(|| quote!(#path));
         let required: Vec<_> = def.params.iter().filter(|p| p.required).collect();
-        let mut parts = Parts { named: hint.map(String::from), positional: vec![None; required.len()], ..Parts::default() };
+        let mut parts =
+            Parts { named: hint.map(String::from), positional: vec![None; required.len()], ..Parts::default() };
         let mut position = 0;
         for arg in &call.args {
             match arg {
@@ -101,7 +105,10 @@ impl<'a> Lower<'a> {
             };
             if let Some(position) = required.iter().position(|p| setter.method == p.name) {
                 let name = required[position].name;
-                self.error(&setter.method, format!("`{name}` is required, so it stands between the parentheses of `{}`", def.name));
+                self.error(
+                    &setter.method,
+                    format!("`{name}` is required, so it stands between the parentheses of `{}`", def.name),
+                );
                 parts.poisoned = true;
                 continue;
             }
@@ -110,7 +117,10 @@ impl<'a> Lower<'a> {
         let missing: Vec<_> = required.iter().filter(|p| !parts.given.iter().any(|g| g.param == p.name)).collect();
         if !missing.is_empty() && !parts.poisoned {
             let names: Vec<_> = missing.iter().map(|p| format!("`{}`", p.name)).collect();
-            self.error_at(Place::at(call.paren_token.span.close()), format!("{}: missing argument {}", def.name, names.join(", ")));
+            self.error_at(
+                Place::at(call.paren_token.span.close()),
+                format!("{}: missing argument {}", def.name, names.join(", ")),
+            );
             parts.poisoned = true;
         }
         let Parts { given, positional, chain, named, poisoned } = parts;

@@ -222,7 +222,8 @@ impl<'a> Lower<'a> {
             Val::List(items) | Val::Tuple(items) => items,
             Val::Poison => vec![Val::Poison],
             other => {
-                let message = format!("`for` unrolls over a constant range or a list, found {}; use `while`", other.describe());
+                let message =
+                    format!("`for` unrolls over a constant range or a list, found {}; use `while`", other.describe());
                 self.error(&f.expr, message);
                 vec![Val::Poison]
             }

@@ -164,7 +164,10 @@ impl<'a> Lower<'a> {
         let val = match (&len.val, len.val.as_int()) {
             (Val::Poison, _) => Val::Poison,
             (_, Some(n)) if (0..=MAX_ITEMS as i64).contains(&n) => Val::List(vec![item.val; n as usize]),
-            _ => self.error(&r.len, format!("expected a constant length of at most {MAX_ITEMS}, found {}", len.val.describe())),
+            _ => self.error(
+                &r.len,
+                format!("expected a constant length of at most {MAX_ITEMS}, found {}", len.val.describe()),
+            ),
         };
         Lowered { shadow: self.shadow.any(&val), val }
     }
@@ -179,7 +182,10 @@ impl<'a> Lower<'a> {
                 Some((e, l)) => match l.val.as_int() {
                     Some(n) => *bound = n,
                     None => {
-                        let message = format!("a range has constant bounds, since its loop is unrolled; found {}", l.val.describe());
+                        let message = format!(
+                            "a range has constant bounds, since its loop is unrolled; found {}",
+                            l.val.describe()
+                        );
                         self.error(*e, message);
                         poisoned = true;
                     }
@@ -190,7 +196,8 @@ impl<'a> Lower<'a> {
                 }
             }
         }
-        let last = if matches!(r.limits, syn::RangeLimits::Closed(_)) { bounds[1].saturating_add(1) } else { bounds[1] };
+        let last =
+            if matches!(r.limits, syn::RangeLimits::Closed(_)) { bounds[1].saturating_add(1) } else { bounds[1] };
         let val = if poisoned {
             Val::Poison
         } else if last.saturating_sub(bounds[0]) > MAX_ITEMS as i64 {

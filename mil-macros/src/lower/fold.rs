@@ -10,7 +10,9 @@ use crate::value::Const;
 /// If the operator does not take these, or the result does not exist.
 pub(super) fn binary(op: &str, a: &Const, b: &Const) -> Result<Const, String> {
     let dtype = match (a.dtype, b.dtype) {
-        (Some(x), Some(y)) if x != y => return Err(format!("`{op}` of an {x} and an {y} constant; convert one with `as`")),
+        (Some(x), Some(y)) if x != y => {
+            return Err(format!("`{op}` of an {x} and an {y} constant; convert one with `as`"));
+        }
         (x, y) => x.or(y),
     };
     let misfit = || format!("`{op}` does not take {} and {}", a.literal, b.literal);

@@ -110,7 +110,8 @@ impl<'a> Lower<'a> {
                     None => return self.unknown_name(Some(&ident)),
                 }
             } else {
-                return self.error(text, format!("`{{{key}}}`: only plain `{{}}`, `{{0}}` and `{{name}}` are supported here"));
+                return self
+                    .error(text, format!("`{{{key}}}`: only plain `{{}}`, `{{0}}` and `{{name}}` are supported here"));
             };
             match value.as_ref().map(|v| (v, print(v))) {
                 Some((_, Some(v))) => out.push_str(&v),

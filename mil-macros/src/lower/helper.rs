@@ -92,7 +92,10 @@ impl<'a> Lower<'a> {
 /// What a helper cannot have.
 fn unsupported(f: &syn::ItemFn) -> Option<(Place, &'static str)> {
     if !f.sig.generics.params.is_empty() {
-        return Some((Place::of(&f.sig.generics), "a function of a program has no generic parameters: leave types open as `x: Tensor`"));
+        return Some((
+            Place::of(&f.sig.generics),
+            "a function of a program has no generic parameters: leave types open as `x: Tensor`",
+        ));
     }
     if let Some(FnArg::Receiver(r)) = f.sig.inputs.first() {
         return Some((Place::of(r), "a function of a program has no `self`"));

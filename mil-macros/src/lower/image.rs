@@ -55,13 +55,19 @@ impl<'a> Lower<'a> {
             "GrayscaleF16" => ColorSpace::GrayscaleF16,
             other => {
                 let all = ["RGB", "BGR", "Grayscale", "GrayscaleF16"];
-                let message = format!("there is no color layout `{other}`; it is one of {}", all.map(|c| format!("`{c}`")).join(", "));
+                let message = format!(
+                    "there is no color layout `{other}`; it is one of {}",
+                    all.map(|c| format!("`{c}`")).join(", ")
+                );
                 self.error(&attr.color, message);
                 return None;
             }
         };
         if color == ColorSpace::GrayscaleF16 && self.graph.opset() < Opset::iOS16 {
-            let message = format!("`GrayscaleF16` needs opset iOS16, but the program's is {}\nset `opset = iOS16`", self.graph.opset());
+            let message = format!(
+                "`GrayscaleF16` needs opset iOS16, but the program's is {}\nset `opset = iOS16`",
+                self.graph.opset()
+            );
             self.error(&attr.color, message);
             return None;
         }

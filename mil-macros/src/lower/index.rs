@@ -54,7 +54,8 @@ impl<'a> Lower<'a> {
                 let full = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
                 match &self.weights {
                     Some(file) if !file.has_prefix(&full) => {
-                        let message = format!("no weight in `{}` has a name that begins with `{full}.`", file.written.value());
+                        let message =
+                            format!("no weight in `{}` has a name that begins with `{full}.`", file.written.value());
                         self.error(&m.args, message)
                     }
                     _ => Val::Weights(full),

@@ -50,7 +50,8 @@ impl Lower<'_> {
                     return Some(Operand::Literal(literal));
                 }
                 if param.kind.is_variadic() {
-                    let all: Vec<_> = items.iter().enumerate().map(|(i, v)| self.single(v, given.place(Some(i)))).collect();
+                    let all: Vec<_> =
+                        items.iter().enumerate().map(|(i, v)| self.single(v, given.place(Some(i)))).collect();
                     return all.into_iter().collect::<Option<Vec<_>>>().map(Operand::List);
                 }
                 if let Val::Tuple(_) = given.val {
@@ -163,13 +164,19 @@ impl Lower<'_> {
         if let Some(v) = self.frames.iter().rev().find_map(|f| f.symbols.get(name)) {
             return Val::Value(v.clone());
         }
-        let found = self.input_values.iter().find_map(|v| Some((v.clone(), v.shape()?.iter().position(|d| *d == dim)?)));
+        let found =
+            self.input_values.iter().find_map(|v| Some((v.clone(), v.shape()?.iter().position(|d| *d == dim)?)));
         let Some((input, axis)) = found else {
-            return self.error_at(at, format!("no input has the dimension `{name}` alone, so its size is nowhere to be read"));
+            return self
+                .error_at(at, format!("no input has the dimension `{name}` alone, so its size is nowhere to be read"));
         };
         let Some(shape) = self.push("shape", vec![("x", Operand::Value(input))], at) else { return Val::Poison };
         let axis = axis as i64;
-        let operands = vec![("x", Operand::Value(shape)), ("indices", Literal::Int(axis).into()), ("axis", Literal::Int(0).into())];
+        let operands = vec![
+            ("x", Operand::Value(shape)),
+            ("indices", Literal::Int(axis).into()),
+            ("axis", Literal::Int(0).into()),
+        ];
         let Some(size) = self.push("gather", operands, at) else { return Val::Poison };
         if let Some(frame) = self.frames.last_mut() {
             frame.symbols.insert(name.to_string(), size.clone());

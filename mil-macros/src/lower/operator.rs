@@ -1,9 +1,6 @@
 //! Operators: each is an op, or arithmetic at compile time if both sides are known.
 
-use mil_core::{
-    ir::Literal,
-    types::DType,
-};
+use mil_core::{ir::Literal, types::DType};
 use proc_macro2::Span;
 use quote::quote;
 use syn::{BinOp, spanned::Spanned};

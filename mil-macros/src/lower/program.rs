@@ -204,7 +204,8 @@ impl<'a> Lower<'a> {
                 let prefix = p.weight.as_ref().map_or(String::new(), |w| w.value());
                 match (&self.weights, &p.weight) {
                     (Some(file), Some(w)) if !file.has_prefix(&prefix) => {
-                        let message = format!("no weight in `{}` has a name that begins with `{prefix}.`", file.written.value());
+                        let message =
+                            format!("no weight in `{}` has a name that begins with `{prefix}.`", file.written.value());
                         self.error(w, message)
                     }
                     _ => Val::Weights(prefix),
@@ -220,7 +221,10 @@ impl<'a> Lower<'a> {
     fn input(&mut self, p: &'a ParamItem, name: &str, t: TensorType, at: Place) -> Val {
         let before = self.diag.count();
         if !is_identifier(name) {
-            self.error(&p.ident, format!("`{name}` is no name in MIL: letters, digits and `_`, not starting with a digit"));
+            self.error(
+                &p.ident,
+                format!("`{name}` is no name in MIL: letters, digits and `_`, not starting with a digit"),
+            );
         }
         if t.rank() > 5 {
             self.error_at(at, format!("a tensor has at most 5 dimensions, found {}: {t}", t.rank()));
@@ -246,7 +250,9 @@ impl<'a> Lower<'a> {
         }
         let newer = Opset::ALL.into_iter().find(|o| o.io_dtypes().contains(&t.dtype));
         let message = match newer {
-            Some(o) => format!("{what} of `{}` needs opset {o}, but the program's is {opset}\nset `opset = {o}`", t.dtype),
+            Some(o) => {
+                format!("{what} of `{}` needs opset {o}, but the program's is {opset}\nset `opset = {o}`", t.dtype)
+            }
             None => {
                 let all: Vec<_> = opset.io_dtypes().iter().map(|d| format!("`{d}`")).collect();
                 format!("{what} is of {}, found {t}\nconvert inside of the program, as in `x as f32`", all.join(" or "))
@@ -336,7 +342,9 @@ impl<'a> Lower<'a> {
         }
         if val == Val::Unit && self.diag.count() == before {
             match item.body.stmts.last() {
-                Some(Stmt::Expr(e, Some(semi))) if !matches!(e, Expr::Assign(_) | Expr::While(_) | Expr::ForLoop(_)) => {
+                Some(Stmt::Expr(e, Some(semi)))
+                    if !matches!(e, Expr::Assign(_) | Expr::While(_) | Expr::ForLoop(_)) =>
+                {
                     self.error(semi, "the program gives nothing; without this `;` it gives the value before it")
                 }
                 _ => self.error_at(tail_at, "the program gives nothing; its last expression is its value"),
@@ -465,9 +473,10 @@ fn strip(e: &Expr) -> &Expr {
 /// Whether the call says its own name.
 fn names_itself(e: &Expr) -> bool {
     match e {
-        Expr::Call(c) => c.args.iter().any(|a| {
-            matches!(a, Expr::Assign(k) if matches!(&*k.left, Expr::Path(p) if p.path.is_ident("name")))
-        }),
+        Expr::Call(c) => c
+            .args
+            .iter()
+            .any(|a| matches!(a, Expr::Assign(k) if matches!(&*k.left, Expr::Path(p) if p.path.is_ident("name")))),
         Expr::MethodCall(m) => m.method == "name" || names_itself(&m.receiver),
         _ => false,
     }

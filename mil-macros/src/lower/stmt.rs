@@ -46,7 +46,10 @@ impl<'a> Lower<'a> {
                 }
                 Stmt::Macro(m) => {
                     let name = m.mac.path.to_token_stream();
-                    self.error(&m.mac.path, format!("`{name}!` does nothing in a program: it would run only when it compiles"));
+                    self.error(
+                        &m.mac.path,
+                        format!("`{name}!` does nothing in a program: it would run only when it compiles"),
+                    );
                 }
             }
         }
@@ -170,7 +173,10 @@ impl<'a> Lower<'a> {
                     Val::Value(_) if elems.len() == 1 => vec![val],
                     Val::Poison => vec![Val::Poison; elems.len()],
                     Val::Tuple(items) | Val::List(items) => {
-                        self.error(pat, format!("expected {} names, one per value, found {}", items.len(), elems.len()));
+                        self.error(
+                            pat,
+                            format!("expected {} names, one per value, found {}", items.len(), elems.len()),
+                        );
                         vec![Val::Poison; elems.len()]
                     }
                     other => {

@@ -116,7 +116,10 @@ impl<'a> Lower<'a> {
                 Val::Const(_) | Val::List(_) => self.loop_constant(&name, &val, at),
                 Val::Poison => None,
                 other => {
-                    self.error_at(at, format!("`{name}` changes in the loop, so it must be a tensor, found {}", other.describe()));
+                    self.error_at(
+                        at,
+                        format!("`{name}` changes in the loop, so it must be a tensor, found {}", other.describe()),
+                    );
                     None
                 }
             };

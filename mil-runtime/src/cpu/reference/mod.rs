@@ -14,25 +14,43 @@ use mil_core::{
 
 use crate::{error::RunError, tensor::AnyTensor};
 
+mod activation;
+mod attention;
 mod broadcast;
 mod cast;
 mod compare;
 mod control;
+mod conv;
+mod einsum;
 mod elementwise_binary;
 mod elementwise_unary;
 mod executor;
+mod matmul;
+mod norm;
+mod pool;
 mod reduce;
+mod resize;
 mod select;
+mod shapes;
+mod window;
 
 pub use executor::Executor;
 
 const LISTS: &[&[KernelDef]] = &[
+    activation::KERNELS,
+    attention::KERNELS,
     cast::KERNELS,
     compare::KERNELS,
     control::KERNELS,
+    conv::KERNELS,
+    einsum::KERNELS,
     elementwise_binary::KERNELS,
     elementwise_unary::KERNELS,
+    matmul::KERNELS,
+    norm::KERNELS,
+    pool::KERNELS,
     reduce::KERNELS,
+    resize::KERNELS,
     select::KERNELS,
 ];
 
