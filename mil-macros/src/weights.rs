@@ -73,7 +73,9 @@ impl WeightsFile {
                 tensors,
             }),
             Err(message) => {
-                diag.error(place, message);
+                // As the user wrote it, so that the message is the same on every machine.
+                let found = path.display().to_string();
+                diag.error(place, message.replace(&found, &option.path.value()));
                 None
             }
         }

@@ -76,7 +76,12 @@ impl<'a> Lower<'a> {
         let name = ident.to_string();
         if let Some(id) = self.env.find(&name) {
             let val = self.env.get(id).clone();
+            // What a loop or a branch assigns may have had another type where it was declared.
             let shadow = match val {
+                _ if self.env.is_mutable(id) => {
+                    let ty = self.shadow.ty(&val);
+                    quote!(::mil::__private::own::<_, #ty>(&#ident))
+                }
                 Val::Const(_) => quote!(#ident),
                 _ => quote!(&#ident),
             };

@@ -119,7 +119,7 @@ impl<'a> Lower<'a> {
         }
         let (tokens, ty) = (&lowered.shadow, self.shadow.ty(&lowered.val));
         let target = pattern_shadow(pat);
-        let shadow = quote!(let #target: #ty = #tokens;);
+        let shadow = quote!(let #target: #ty = ::mil::__private::own::<_, #ty>(#tokens););
         self.bind(pat, lowered.val);
         shadow
     }
