@@ -17,6 +17,7 @@ mod builder;
 mod common;
 #[path = "../examples/convnet.rs"]
 mod convnet;
+#[allow(dead_code)] // its `main` reads the command line, which is the tests' here
 #[path = "../examples/detect_faces/main.rs"]
 mod detect_faces;
 #[path = "../examples/log10.rs"]
