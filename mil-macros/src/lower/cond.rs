@@ -7,6 +7,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use syn::{Expr, ExprIf, Stmt};
 
+use crate::shadow::restate;
 use super::{Lower, Lowered, assigned::assigned, expr::MAX_ITEMS};
 use crate::{
     diag::Place,
@@ -37,10 +38,10 @@ impl<'a> Lower<'a> {
             let branch = match (&i.else_branch, taken) {
                 (_, true) => self.block(&i.then_branch, hint),
                 (Some((_, e)), false) => self.expr(e, hint),
-                (None, false) => Lowered { val: Val::Unit, shadow: quote!(()) },
+                (None, false) => Lowered { val: Val::Unit, shadow: restate!(self, ()) },
             };
             let shadow = branch.shadow;
-            return Lowered { val: branch.val, shadow: quote!({ let _ = #tokens; #shadow }) };
+            return Lowered { val: branch.val, shadow: restate!(self, { let _ = #tokens; #shadow }) };
         }
         let pred_value = match &pred.val {
             Val::Value(v) => Some(v.clone()),
@@ -64,7 +65,7 @@ impl<'a> Lower<'a> {
             let branch = self.branch(|lower| match (then, &i.else_branch) {
                 (true, _) => lower.block(&i.then_branch, None),
                 (false, Some((_, e))) => lower.expr(e, None),
-                (false, None) => Lowered { val: Val::Unit, shadow: quote!(()) },
+                (false, None) => Lowered { val: Val::Unit, shadow: restate!(lower, ()) },
             });
             let other = done.first().map(|(_, _, b, _, v)| (&b.val, v.clone()));
             // The first branch cannot know which variables the second assigns; the source says it.
@@ -116,7 +117,7 @@ impl<'a> Lower<'a> {
         }
         let (p, a, b) = (&pred.shadow, &then_branch.shadow, &else_branch.shadow);
         let any = self.shadow.any(&val);
-        Lowered { shadow: quote!({ let _ = #p; { #a }; { #b }; #any }), val }
+        Lowered { shadow: restate!(self, { let _ = #p; { #a }; { #b }; #any }), val }
     }
 
     /// The variables of outside that either branch assigns.
@@ -260,8 +261,8 @@ impl<'a> Lower<'a> {
         }
         let tokens = &list.shadow;
         let (pat, body) = (&f.pat, first);
-        let round = body.map(|(ty, body)| quote!(let #pat: #ty = ::mil::__private::any(); { #body };));
-        Lowered { val: Val::Unit, shadow: quote!({ let _ = #tokens; #round }) }
+        let round = body.map(|(ty, body)| restate!(self, let #pat: #ty = ::mil::__private::any(); { #body };));
+        Lowered { val: Val::Unit, shadow: restate!(self, { let _ = #tokens; #round }) }
     }
 }
 
