@@ -5,8 +5,8 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use syn::{Expr, ExprCall, ExprMethodCall, Path};
 
-use crate::shadow::restate;
 use super::{Lower, Lowered, format::FORMAT, operand::Given};
+use crate::shadow::restate;
 use crate::{
     diag::Place,
     suggest,
@@ -70,7 +70,10 @@ impl<'a> Lower<'a> {
             });
             let args: Vec<_> =
                 args.chain(setters.iter().flat_map(|s| &s.args)).map(|a| self.expr(a, None).shadow).collect();
-            return Lowered { val, shadow: restate!(self, { let _ = #path; let _ = (#(#args,)*); ::mil::__private::Unknown }) };
+            return Lowered {
+                val,
+                shadow: restate!(self, { let _ = #path; let _ = (#(#args,)*); ::mil::__private::Unknown }),
+            };
         };
         self.op_paths.entry(mil_name).or_insert_with(|| quote!(#path));
         let required: Vec<_> = def.params.iter().filter(|p| p.required).collect();

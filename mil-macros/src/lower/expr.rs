@@ -5,8 +5,8 @@ use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
 use syn::{Expr, Lit, UnOp};
 
-use crate::shadow::restate;
 use super::{Lower, Lowered};
+use crate::shadow::restate;
 use crate::{
     diag::Place,
     sig::{TypeReader, Written},

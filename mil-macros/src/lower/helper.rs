@@ -3,8 +3,8 @@
 use quote::quote;
 use syn::{Expr, ExprCall, FnArg, Pat, Path};
 
-use crate::shadow::restate;
 use super::{Lower, Lowered};
+use crate::shadow::restate;
 use crate::{diag::Place, suggest, value::Val};
 
 /// Deeper calls than this are taken for endless ones.

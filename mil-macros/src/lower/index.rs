@@ -4,8 +4,8 @@ use mil_core::ir::Literal;
 use proc_macro2::TokenStream;
 use quote::quote;
 
-use crate::shadow::restate;
 use super::{Lower, Lowered};
+use crate::shadow::restate;
 use crate::value::{Const, Val};
 use std::rc::Rc;
 

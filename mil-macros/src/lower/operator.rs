@@ -5,8 +5,8 @@ use proc_macro2::Span;
 use quote::quote;
 use syn::{BinOp, spanned::Spanned};
 
-use crate::shadow::restate;
 use super::{Lower, Lowered, fold, operand::Given};
+use crate::shadow::restate;
 use crate::{
     diag::Place,
     value::{Const, Val},

@@ -4,8 +4,8 @@ use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
 use syn::{Block, Expr, Item, Local, Pat, Stmt};
 
-use crate::shadow::restate;
 use super::{Lower, Lowered};
+use crate::shadow::restate;
 use crate::{
     diag::Place,
     sig::Written,

@@ -9,8 +9,8 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use syn::ExprWhile;
 
-use crate::shadow::restate;
 use super::{Lower, Lowered, assigned::assigned};
+use crate::shadow::restate;
 use crate::{
     diag::Place,
     env::VarId,
