@@ -3,13 +3,7 @@
 
 use std::error::Error;
 
-use mil::{
-    AnyTensor, Model,
-    graph::Graph,
-    ir::Program,
-    mb,
-    types::{DType, Dim, Domain, Opset, Symbol, TensorType},
-};
+use mil::{Dim, Domain, Symbol, ir::Program, prelude::*};
 use numbers::{constant, numbers};
 
 mod common;

@@ -3,7 +3,7 @@
 
 use std::error::Error;
 
-use mil::{AnyTensor, Model, prelude::*, types::DType};
+use mil::prelude::*;
 
 mod common;
 

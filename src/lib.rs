@@ -46,3 +46,8 @@ pub mod __private {
 
 #[doc(hidden)]
 pub use mil_runtime::typed::shadow::shape as __shape;
+
+/// The README's program compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,6 +1,6 @@
 //! Made-up weights.
 
-use mil::{f16, ir::Constant, types::DType};
+use mil::{DType, f16, ir::Constant};
 
 /// Numbers in (-0.123, 0.123), the `seed`th and on; exact in f32 and in f16. `tests/oracle/coremltools_twins.py` has the same.
 pub(crate) fn numbers(seed: usize, count: usize) -> Vec<f32> {

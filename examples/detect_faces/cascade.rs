@@ -5,7 +5,7 @@
 use std::error::Error;
 
 use image::RgbImage;
-use mil::{AnyTensor, Model, RunError, types::DType};
+use mil::{AnyTensor, DType, Model, RunError};
 
 use super::{
     boxes::{Rect, Sides},

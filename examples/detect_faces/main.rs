@@ -14,7 +14,7 @@ use std::{
 use boxes::Rect;
 use cascade::{Counts, Detector, Face};
 use image::RgbImage;
-use mil::{Model, ir::Program, types::DType};
+use mil::{DType, Model, ir::Program};
 use nms::Overlap;
 
 mod boxes;

@@ -1,7 +1,7 @@
 //! Conversions between dtypes, for those who ask for them.
 
 use half::f16;
-use mil_core::types::DType;
+use mil_core::{ir::f16_from_f64, types::DType};
 
 use crate::{
     error::RunError,
@@ -62,18 +62,6 @@ impl AnyTensor {
             }
         }
     }
-}
-
-/// To nearest, ties to even. `half`'s own conversion goes through f32 and rounds twice.
-///
-/// Here the f32 in between is rounded to odd: it is exact, or its last bit is set, so that it is never a tie of f16.
-fn f16_from_f64(x: f64) -> f16 {
-    let near = x as f32;
-    if x.is_nan() || f64::from(near) == x {
-        return f16::from_f32(near);
-    }
-    let towards_zero = if f64::from(near).abs() > x.abs() { near.to_bits() - 1 } else { near.to_bits() };
-    f16::from_f32(f32::from_bits(towards_zero | 1))
 }
 
 enum Numbers {

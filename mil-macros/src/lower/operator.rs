@@ -89,9 +89,6 @@ impl<'a> Lower<'a> {
             };
             return Lowered { shadow: self.constant_shadow(&val, &[&left.shadow, &right.shadow]), val };
         }
-        // Rust divides integers without a remainder.
-        let ints = |v: &Val| matches!(v, Val::Value(v) if v.dtype().is_some_and(DType::is_int));
-        let name = if name == "real_div" && (ints(&left.val) || ints(&right.val)) { "floor_div" } else { name };
         self.operator(name, b.op.span(), Place::of(&b.op), vec![(left, &b.left), (right, &b.right)], hint)
     }
 
