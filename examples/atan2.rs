@@ -26,8 +26,8 @@ macro_rules! atan2 {
             let height = mb::abs(y);
             let width = mb::abs(x);
             // inf / inf and 0 / 0 are NaN, but the angle exists: that of the diagonal, and 0.
-            let slope = mb::select(height == width, 1.0, height / width);
-            let slope = mb::select(height == 0.0, height, slope);
+            let diagonal = mb::select(height == 0.0, height, 1.0);
+            let slope = mb::select(height == width, diagonal, height / width);
             let first_quadrant = mb::atan(slope);
             let upper_half = mb::select(is_negative(x), PI - first_quadrant, first_quadrant);
             let angle = mb::select(is_negative(y), -upper_half, upper_half);
@@ -44,8 +44,8 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
     atan2().save(out.join("atan2.mlpackage"))?;
     atan2_fp16().save(out.join("atan2_fp16.mlpackage"))?;
 
-    // An f16 angle of up to pi is rounded by up to 2^-10, and so is each of the two steps before it.
-    for (program, dtype, tolerance) in [(atan2().into(), DType::F32, 5e-7), (atan2_fp16().into(), DType::F16, 3e-3)] {
+    // An f16 angle of up to pi is rounded by up to 2^-10; so are pi itself and the angle in the first quadrant.
+    for (program, dtype, tolerance) in [(atan2().into(), DType::F32, 1e-6), (atan2_fp16().into(), DType::F16, 3e-3)] {
         let (y, x) = points();
         let y = AnyTensor::from_f32(dtype, [ROWS, COLUMNS], y)?;
         let x = AnyTensor::from_f32(dtype, [ROWS, COLUMNS], x)?;
@@ -55,12 +55,9 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
         let mut worst = 0f32;
         for ((&found, y), x) in angle.to_f32()?.iter().zip(ys).zip(xs) {
             let expected = y.atan2(x);
-            assert_eq!(found.is_nan(), expected.is_nan(), "atan2({y}, {x}) is {expected}, found {found}");
-            if !expected.is_nan() {
-                let signs = (found.is_sign_negative(), expected.is_sign_negative());
-                assert_eq!(signs.0, signs.1, "atan2({y}, {x}) is {expected}, found {found}");
-                worst = worst.max((found - expected).abs());
-            }
+            let what = |v: f32| (v.is_nan(), !v.is_nan() && v.is_sign_negative());
+            assert_eq!(what(found), what(expected), "atan2({y}, {x}) is {expected}, found {found}");
+            worst = worst.max((found - expected).abs()); // `max` passes over NaN
         }
         assert!(worst <= tolerance, "off by {worst}");
         println!("atan2: {}, off by at most {worst:e}", angle.ty());

@@ -3,8 +3,8 @@
 
 use std::error::Error;
 
-use mil::prelude::*;
-use numbers::numbers;
+use mil::{Dim, Domain, Symbol, ir::Program, prelude::*};
+use numbers::{constant, numbers};
 
 mod common;
 #[path = "common/numbers.rs"]
@@ -21,9 +21,8 @@ fn perceptron(widths: &[usize], dtype: DType, opset: Opset) -> Result<Program, B
     let mut x = g.input("x", TensorType::new(dtype, [Dim::from(batch), Dim::from(widths[0])]));
     for (i, pair) in widths.windows(2).enumerate() {
         let &[from, to] = pair else { continue };
-        let (weight, bias) = layer(i, from, to);
-        let weight = g.constant(&format!("weight_{i}"), constant(&[to, from], &weight, dtype)?);
-        let bias = g.constant(&format!("bias_{i}"), constant(&[to], &bias, dtype)?);
+        let weight = g.constant(&format!("weight_{i}"), constant(&[to, from], 1000 * i, dtype)?);
+        let bias = g.constant(&format!("bias_{i}"), constant(&[to], 1000 * i + 500, dtype)?);
         let mut y = g.push(mb::linear(&x, &weight).bias(&bias).name(format!("linear_{i}")))?;
         if i + 2 < widths.len() {
             y = g.push(mb::relu(&y).name(format!("relu_{i}")))?;
@@ -33,24 +32,11 @@ fn perceptron(widths: &[usize], dtype: DType, opset: Opset) -> Result<Program, B
     Ok(g.finish([("y", x)])?)
 }
 
-/// Weight (to x from, row-major) and bias of a layer.
-fn layer(i: usize, from: usize, to: usize) -> (Vec<f32>, Vec<f32>) {
-    (numbers(1000 * i, to * from), numbers(1000 * i + 500, to))
-}
-
-/// Numbers in a dtype.
-fn constant(shape: &[usize], numbers: &[f32], dtype: DType) -> Result<Constant, String> {
-    match dtype {
-        DType::F16 => Constant::new(shape, &numbers.iter().map(|v| f16::from_f32(*v)).collect::<Vec<_>>()),
-        _ => Constant::new(shape, numbers),
-    }
-}
-
 /// The same in plain Rust, for one row of the batch.
 fn expected(widths: &[usize], row: &[f32]) -> Vec<f32> {
     let mut x = row.to_vec();
     for (i, pair) in widths.windows(2).enumerate() {
-        let (weight, bias) = layer(i, pair[0], pair[1]);
+        let (weight, bias) = (numbers(1000 * i, pair[1] * pair[0]), numbers(1000 * i + 500, pair[1]));
         let dot = |row: &[f32]| row.iter().zip(&x).map(|(w, x)| w * x).sum::<f32>();
         let mut y: Vec<f32> = weight.chunks_exact(pair[0]).zip(bias).map(|(row, b)| dot(row) + b).collect();
         if i + 2 < widths.len() {

@@ -26,24 +26,7 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
     log10().save(out.join("log10.mlpackage"))?;
     log10_fp16().save(out.join("log10_fp16.mlpackage"))?;
 
-    let x: [f32; 16] = [
-        1.0,
-        10.0,
-        100.0,
-        1000.0,
-        1e4,
-        0.1,
-        0.01,
-        1e-3,
-        2.0,
-        3.0,
-        5.0,
-        0.5,
-        65504.0,
-        0.999,
-        1.001,
-        std::f32::consts::E,
-    ];
+    let x: [f32; 16] = [1.0, 10.0, 100.0, 1000.0, 1e4, 0.1, 0.01, 1e-3, 2.0, 3.0, 5.0, 0.5, 65504.0, 0.999, 1.001, 7.0];
     // f16 rounds the natural logarithm, the factor and the product: three halves of a unit in 2^11, of at most 5.
     for (program, dtype, tolerance) in [(log10().into(), DType::F32, 1e-6), (log10_fp16().into(), DType::F16, 4e-3)] {
         let x = AnyTensor::from_f32(dtype, [16], x.to_vec())?;

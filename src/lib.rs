@@ -4,16 +4,30 @@
 
 extern crate self as mil;
 
-pub use mil_core::{graph, ir, mb, op, package, types, weights};
-pub use mil_macros::{mil, mil_program};
-pub use mil_runtime::typed::{DYN, NONE, Program, State, Tensor, Weight, Weights};
+pub use mil_core::{
+    graph::{self, Graph, Value},
+    ir, mb, op, ops, package, spec,
+    types::{self, DType, Dim, Domain, Opset, Shape, Symbol, TensorType},
+    weights,
+};
+#[doc = include_str!("docs/mil.md")]
+pub use mil_macros::mil;
+#[doc = include_str!("docs/mil_program.md")]
+pub use mil_macros::mil_program;
+pub use mil_runtime::{
+    self as runtime, AnyTensor, Backend, ComputeUnits, Model, ModelOptions, Outputs, RunError,
+    typed::{DYN, NONE, Program, State, Tensor, Weight, Weights},
+};
 
 /// Half-precision float, the element type `f16` of tensors.
 pub use half::f16;
 
 /// What a file with programs imports: `use mil::prelude::*;`.
 pub mod prelude {
-    pub use crate::{DYN, Program, State, Tensor, Weight, Weights, f16, mb, mil, mil_program};
+    pub use crate::{
+        AnyTensor, Backend, ComputeUnits, DType, DYN, Graph, Model, Opset, Program, State, Tensor, TensorType, Weight,
+        Weights, f16, mb, mil, mil_program,
+    };
 }
 
 /// What the macros' expansions refer to. No API.
@@ -32,3 +46,8 @@ pub mod __private {
 
 #[doc(hidden)]
 pub use mil_runtime::typed::shadow::shape as __shape;
+
+/// The README's program compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

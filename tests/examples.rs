@@ -3,9 +3,9 @@
 //! The unit tests of the examples' modules run here too.
 #![allow(clippy::duplicate_mod)]
 
-use std::{error::Error, path::Path};
+use std::error::Error;
 
-use mil::prelude::*;
+use mil::ir::Program;
 
 #[path = "../examples/add.rs"]
 mod add;
@@ -17,6 +17,7 @@ mod builder;
 mod common;
 #[path = "../examples/convnet.rs"]
 mod convnet;
+#[allow(dead_code)] // its `main` reads the command line, which is the tests' here
 #[path = "../examples/detect_faces/main.rs"]
 mod detect_faces;
 #[path = "../examples/log10.rs"]

@@ -5,7 +5,7 @@
 use std::error::Error;
 
 use image::RgbImage;
-use mil::prelude::*;
+use mil::{AnyTensor, DType, Model, RunError};
 
 use super::{
     boxes::{Rect, Sides},

@@ -14,7 +14,7 @@ use std::{
 use boxes::Rect;
 use cascade::{Counts, Detector, Face};
 use image::RgbImage;
-use mil::prelude::*;
+use mil::{DType, Model, ir::Program};
 use nms::Overlap;
 
 mod boxes;
@@ -43,11 +43,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// Finds the faces in this photograph, else in that of the examples.
 pub(crate) fn run(own: Option<PathBuf>) -> Result<(), Box<dyn Error>> {
     let nets: [(&str, Program); 3] =
-        [("pnet", nets::pnet().into()), ("rnet", nets::rnet().into()), ("onet", nets::onet().into())];
+        [("pnet", nets::pnet::main().into()), ("rnet", nets::rnet::main().into()), ("onet", nets::onet::main().into())];
     let fp16: [(&str, Program); 3] = [
-        ("pnet_fp16", nets::pnet_fp16().into()),
-        ("rnet_fp16", nets::rnet_fp16().into()),
-        ("onet_fp16", nets::onet_fp16().into()),
+        ("pnet_fp16", nets::pnet_fp16::main().into()),
+        ("rnet_fp16", nets::rnet_fp16::main().into()),
+        ("onet_fp16", nets::onet_fp16::main().into()),
     ];
     let out = common::output_dir()?;
     for (name, program) in nets.iter().chain(&fp16) {
@@ -119,6 +119,7 @@ fn expected_counts() -> Counts {
 
 #[cfg(test)]
 mod tests {
+    use mil::AnyTensor;
     use serde_json::Value;
 
     use super::*;
@@ -164,9 +165,9 @@ mod tests {
     fn the_nets_are_the_reference() {
         let r = reference();
         let nets: [(&str, &str, Program); 3] = [
-            ("pnet", "image", nets::pnet().into()),
-            ("rnet", "faces", nets::rnet().into()),
-            ("onet", "faces", nets::onet().into()),
+            ("pnet", "image", nets::pnet::main().into()),
+            ("rnet", "faces", nets::rnet::main().into()),
+            ("onet", "faces", nets::onet::main().into()),
         ];
         for (name, input, program) in nets {
             let expected = &r["nets"][name];

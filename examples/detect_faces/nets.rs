@@ -2,7 +2,7 @@
 //!
 //! Every name and shape below is checked against the header of the weights file while this compiles.
 
-use mil::prelude::*;
+use mil::mil_program;
 
 /// P-Net: looks for faces of 12 pixels in an image of any size.
 macro_rules! pnet {
@@ -14,6 +14,8 @@ macro_rules! pnet {
                                                             W in 12..=2048
                                                         )]
         pub(crate) mod $name {
+            use mil::prelude::*;
+
             fn conv(x: Tensor, w: Weights) -> _ {
                 mb::conv(x, w["weight"], bias = w["bias"], pad_type = "valid")
             }
@@ -40,6 +42,8 @@ macro_rules! rnet {
     ($name:ident, $dtype:ident, $opset:ident) => {
         #[mil_program(opset = $opset, weights = "examples/data/mtcnn/rnet.safetensors" as $dtype, N in 1..=1024)]
         pub(crate) mod $name {
+            use mil::prelude::*;
+
             fn conv_prelu(x: Tensor, w: Weights, n: usize) -> _ {
                 let conv = w.at(format!("conv{n}"));
                 let x = mb::conv(x, conv["weight"], bias = conv["bias"], pad_type = "valid");
@@ -76,6 +80,8 @@ macro_rules! onet {
     ($name:ident, $dtype:ident, $opset:ident) => {
         #[mil_program(opset = $opset, weights = "examples/data/mtcnn/onet.safetensors" as $dtype, N in 1..=1024)]
         pub(crate) mod $name {
+            use mil::prelude::*;
+
             fn conv_prelu(x: Tensor, w: Weights, n: usize) -> _ {
                 let conv = w.at(format!("conv{n}"));
                 let x = mb::conv(x, conv["weight"], bias = conv["bias"], pad_type = "valid");

@@ -420,10 +420,18 @@ impl<S: Into<String>, V: Into<NamedOutput>> From<(S, V)> for NamedOutput {
     }
 }
 
-/// Whether MIL takes this as a name (the grammar in MIL.proto's comments: `[A-Za-z_][A-Za-z0-9_@]*`).
+/// Words of MIL text; a value of such a name cannot be read by Core ML. Source: coremltools' name sanitizer.
+const RESERVED: [&str; 24] = [
+    "any", "bf16", "bool", "dict", "false", "fp16", "fp32", "fp64", "func", "int16", "int32", "int64", "int8", "list",
+    "program", "state", "string", "tensor", "true", "tuple", "uint16", "uint32", "uint64", "uint8",
+];
+
+/// Whether MIL takes this as a name (the grammar in MIL.proto's comments: `[A-Za-z_][A-Za-z0-9_@]*`, no word of MIL).
 pub fn is_identifier(name: &str) -> bool {
     let body = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '@';
-    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(body)
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(body)
+        && !RESERVED.contains(&name)
 }
 
 /// The name, with what MIL does not take in a name replaced by `_`.

@@ -138,7 +138,15 @@ impl ProgramAttr {
         let mut attr = ProgramAttr::default();
         let parser = |input: ParseStream<'_>| {
             while !input.is_empty() {
-                attr.add(input.parse()?, diag);
+                match input.parse() {
+                    Ok(arg) => attr.add(arg, diag),
+                    Err(e) => {
+                        diag.syntax(e);
+                        while !input.is_empty() && !input.peek(Token![,]) {
+                            input.parse::<proc_macro2::TokenTree>()?;
+                        }
+                    }
+                }
                 if !input.is_empty() {
                     input.parse::<Token![,]>()?;
                 }

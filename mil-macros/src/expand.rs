@@ -73,8 +73,10 @@ pub(crate) fn module(mut item: ItemMod, args: TokenStream) -> TokenStream {
     let mut emitted = TokenStream::new();
     // Problems of the attribute and of the constants are met with every program and told with the first.
     for p in &programs {
-        let lowering = lower::program(p, &attr, &context, diag);
+        let mut lowering = lower::program(p, &attr, &context, diag);
         diag = lowering.diag.next();
+        // A module imports `mb` or does not: nothing in it needs the import, since all of it is restated.
+        lowering.op_paths.clear();
         emitted.extend(emit(p, &attr, lowering));
     }
     let problems = programs.is_empty().then(|| diag.tokens());
@@ -88,13 +90,23 @@ pub(crate) fn module(mut item: ItemMod, args: TokenStream) -> TokenStream {
     quote!(#(#attrs)* #vis mod #ident { #problems #(#kept)* #emitted })
 }
 
-/// What is left of something that `syn` cannot read: the problem, and for the IDE the thing itself, whose names are real.
+/// What is left of something that `syn` cannot read: the problem; a function of that name, so that its callers see no problem
+/// of their own; and for the IDE the thing itself, whose names are real.
 pub(crate) fn unreadable(error: syn::Error, item: TokenStream) -> TokenStream {
     let mut diag = Diagnostics::default();
     diag.syntax(error);
     let problems = diag.tokens();
+    let mut after_fn = item.clone().into_iter().skip_while(|t| t.to_string() != "fn").skip(1);
+    let stand_in = match after_fn.next() {
+        Some(proc_macro2::TokenTree::Ident(name)) => quote! {
+            #[allow(dead_code)]
+            pub(crate) fn #name() -> ::mil::Program<fn() -> ::mil::__private::Unknown> { ::mil::__private::failed() }
+        },
+        _ => quote!(),
+    };
     quote! {
         #problems
+        #stand_in
         #[allow(unexpected_cfgs)]
         const _: () = {
             #[cfg(rust_analyzer)]
@@ -137,6 +149,7 @@ fn body(attr: &ProgramAttr, lowering: &Lowering) -> TokenStream {
 
 fn shadow(attr: &ProgramAttr, lowering: &Lowering) -> TokenStream {
     let (items, ops) = (&lowering.shadow, &lowering.op_paths);
+    // Empty where a compiler runs us: it would drop the shadow.
     let guard = if attr.check_shadow { quote!() } else { quote!(#[cfg(rust_analyzer)]) };
     quote! {
         #[allow(unused, unexpected_cfgs, non_upper_case_globals, non_snake_case, clippy::all, missing_docs)]

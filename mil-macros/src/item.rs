@@ -74,6 +74,11 @@ impl Parse for ProgramItem {
                 return Err(input.error(format!("a program is a plain `fn`, not `{word}`")));
             }
         }
+        if !input.peek(Token![fn]) {
+            return Err(
+                input.error("expected a function, an inline module or, in `mil!`, a closure: `|x: Tensor<f32, 4>| ..`")
+            );
+        }
         input.parse::<Token![fn]>()?;
         let ident = input.parse()?;
         if input.peek(Token![<]) {

@@ -133,7 +133,10 @@ impl Val {
             Val::Weight(w) => w.ty().to_string().replacen("Tensor", "Weight", 1),
             Val::Weights(_) => "all weights".into(),
             Val::State(t) => t.to_string().replacen("Tensor", "State", 1),
-            Val::List(items) => format!("[{}]", list(items)),
+            Val::List(items) => match self.literal() {
+                Some(literal) => format!("the constant {literal}"),
+                None => format!("[{}]", list(items)),
+            },
             Val::Tuple(items) => format!("({})", list(items)),
             Val::Unit => "()".into(),
             Val::Poison => "an unknown value".into(),

@@ -1,9 +1,23 @@
 //! Running programs: tensors in memory, the CPU engine, Core ML on Apple systems.
 
+pub mod backend;
+mod convert;
+#[cfg(target_vendor = "apple")]
+mod coreml;
 pub mod cpu;
 pub mod error;
+pub mod interface;
+pub mod model;
+mod ndarray;
+pub mod outputs;
+mod strided;
 pub mod tensor;
 pub mod typed;
 
-pub use error::RunError;
+pub use self::ndarray::ArrayElement;
+pub use backend::{Backend, BackendChoice, ComputeUnits};
+pub use error::{RunError, SystemError};
+pub use interface::{InputInfo, OutputInfo};
+pub use model::{Model, ModelOptions};
+pub use outputs::Outputs;
 pub use tensor::AnyTensor;

@@ -31,6 +31,16 @@ impl<T: bytemuck::Pod> Buffer<T> {
     }
 }
 
+impl<T: bytemuck::Pod> Buffer<T> {
+    /// The elements as a vector; copied only if they are shared.
+    pub fn into_vec(self) -> Vec<T> {
+        match self.0 {
+            Storage::Owned(v) => v,
+            Storage::Shared(bytes) => bytemuck::cast_slice(&bytes).to_vec(),
+        }
+    }
+}
+
 impl<T: bytemuck::Pod + fmt::Debug> fmt::Debug for Buffer<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&**self, f)
@@ -116,6 +126,9 @@ macro_rules! define {
             fn slice(data: &Data) -> Option<&[$t]> {
                 match data { Data::$variant(v) => Some(v), _ => None }
             }
+            fn into_vec(data: Data) -> Option<Vec<$t>> {
+                match data { Data::$variant(v) => Some(v.into_vec()), _ => None }
+            }
         })*
     };
 }
@@ -126,6 +139,8 @@ pub trait Number: Element + bytemuck::Pod {
     fn data(v: Vec<Self>) -> Data;
     /// The elements, if data is of this type.
     fn slice(data: &Data) -> Option<&[Self]>;
+    /// The elements as a vector, if data is of this type; copied only if they are shared.
+    fn into_vec(data: Data) -> Option<Vec<Self>>;
 }
 
 for_each_number!(define);
@@ -282,6 +297,11 @@ impl AnyTensor {
         &self.data
     }
 
+    /// The elements, taken out.
+    pub fn into_data(self) -> Data {
+        self.data
+    }
+
     /// The elements, if they are of this type.
     pub fn as_slice<T: Number>(&self) -> Option<&[T]> {
         T::slice(&self.data)
@@ -346,6 +366,12 @@ impl PartialEq for AnyTensor {
     fn eq(&self, other: &AnyTensor) -> bool {
         let same_type = self.shape == other.shape && self.dtype() == other.dtype();
         same_type && self.bytes() == other.bytes() && self.as_strings() == other.as_strings()
+    }
+}
+
+impl From<&AnyTensor> for AnyTensor {
+    fn from(t: &AnyTensor) -> AnyTensor {
+        t.clone()
     }
 }
 

@@ -1,1 +1,9 @@
-//! mil-tools
+//! What one does around a model: look into it, check it, copy it, run it. The `mil` command is a thin layer over this.
+
+pub mod check;
+pub mod copy;
+mod error;
+pub mod inspect;
+pub mod run;
+
+pub use error::ToolError;

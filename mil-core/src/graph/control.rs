@@ -1,8 +1,9 @@
 //! Ops with nested blocks: `cond` and `while_loop`.
 
 use crate::{
-    ir::{BlockId, Def, Loc},
-    op::{BlockTypes, OpError, Operand},
+    ir::{BlockId, Def, Loc, ValueId},
+    op::{BlockTypes, Cx, OpError, Operand},
+    types::{Dim, Type},
 };
 
 use super::{BuildError, Graph, Value};
@@ -32,6 +33,7 @@ impl Graph {
     }
 
     /// `while_loop`: `body` runs as long as `condition` gives true, over variables which both see; gives their last values.
+    /// The blocks are built with the types of the first values; a size that the body changes becomes unknown afterwards.
     ///
     /// # Errors
     /// If a block fails, the condition gives no scalar bool, or the body changes a type.
@@ -106,7 +108,95 @@ impl Graph {
         if blocks.len() != def.blocks {
             return Err(OpError::new(format!("has {} blocks, found {}", def.blocks, blocks.len())).of(def.name));
         }
+        if def == crate::ops::while_loop_def() {
+            self.widen([blocks[0], blocks[1]])?;
+        }
         self.push_with_blocks(def, operands, blocks, name, loc)
+    }
+
+    /// Makes the sizes of loop variables unknown that change from round to round, and infers the blocks again with that,
+    /// until the body keeps what it takes.
+    fn widen(&mut self, blocks: [BlockId; 2]) -> Result<(), OpError> {
+        loop {
+            // Each round makes at least one more size unknown, so there is a last one.
+            let types = self.block_types(blocks[1]);
+            let mut changed = false;
+            for (i, (taken, next)) in types.inputs.iter().zip(&types.outputs).enumerate() {
+                let (Type::Tensor(taken), Type::Tensor(next)) = (taken, next) else { continue };
+                let mut wide = taken.clone();
+                for (axis, (size, next)) in wide.shape.dims_mut().iter_mut().zip(next.shape.iter()).enumerate() {
+                    if size != next {
+                        *size = self.changing(blocks[1], i, axis);
+                    }
+                }
+                if wide.dtype == next.dtype && wide.rank() == next.rank() && wide != *taken {
+                    changed = true;
+                    self.set_input(blocks, i, wide.into());
+                }
+            }
+            if !changed {
+                return Ok(());
+            }
+            blocks.into_iter().try_for_each(|b| self.infer_again(b))?;
+        }
+    }
+
+    /// The size, of which nothing is known, that a variable of a loop has along an axis.
+    fn changing(&self, body: BlockId, input: usize, axis: usize) -> Dim {
+        let id = self.function.block(body).inputs[input];
+        Dim::unknown(format_args!("{}.{axis}", self.function.value(id).name))
+    }
+
+    fn set_input(&mut self, blocks: [BlockId; 2], input: usize, ty: Type) {
+        for block in blocks {
+            if let Some(id) = self.function.block(block).inputs.get(input).copied() {
+                self.function.values[id.index()].ty = ty.clone();
+            }
+        }
+    }
+
+    /// Infers the ops of a closed block again, whose inputs have got other types.
+    fn infer_again(&mut self, block: BlockId) -> Result<(), OpError> {
+        for id in self.function.block(block).ops.clone() {
+            let op = self.function.op(id).clone();
+            if op.def.is_const() {
+                continue;
+            }
+            if let ([condition, body], true) = (&op.blocks[..], op.def == crate::ops::while_loop_def()) {
+                let blocks = [*condition, *body];
+                for (i, var) in op.uses().enumerate() {
+                    let ty = self.start_type(*body, i, var);
+                    self.set_input(blocks, i, ty);
+                }
+                blocks.into_iter().try_for_each(|b| self.infer_again(b))?;
+                self.widen(blocks)?;
+            } else {
+                op.blocks.iter().try_for_each(|b| self.infer_again(*b))?;
+            }
+            let types: Vec<BlockTypes> = op.blocks.iter().map(|b| self.block_types(*b)).collect();
+            let args = self.function.args(&op);
+            let inferred = op.def.infer(&args, &mut Cx::new(self.opset(), &op.name, &types))?;
+            for (value, one) in op.outputs.iter().zip(inferred) {
+                let data = &mut self.function.values[value.index()];
+                (data.ty, data.known) = (one.ty, one.known);
+            }
+        }
+        Ok(())
+    }
+
+    /// The type that a loop's variable has in its blocks: that of its first value, but for sizes that change.
+    fn start_type(&self, body: BlockId, input: usize, first: ValueId) -> Type {
+        let mut ty = self.function.value(first).ty.clone();
+        let taken = self.function.block(body).inputs.get(input).map(|v| &self.function.value(*v).ty);
+        if let (Type::Tensor(ty), Some(Type::Tensor(taken))) = (&mut ty, taken) {
+            for (axis, (size, taken)) in ty.shape.dims_mut().iter_mut().zip(taken.shape.iter()).enumerate() {
+                let changing = self.changing(body, input, axis);
+                if *taken == changing {
+                    *size = changing;
+                }
+            }
+        }
+        ty
     }
 
     pub(super) fn block_types(&self, block: BlockId) -> BlockTypes {

@@ -56,6 +56,18 @@ impl Element for bool {
     }
 }
 
+/// A number as f16: to nearest, ties to even. `half`'s own conversion goes through f32 and rounds twice.
+///
+/// Here the f32 in between is rounded to odd: it is exact, or its last bit is set, so that it is never a tie of f16.
+pub fn f16_from_f64(x: f64) -> f16 {
+    let near = x as f32;
+    if x.is_nan() || f64::from(near) == x {
+        return f16::from_f32(near);
+    }
+    let towards_zero = if f64::from(near).abs() > x.abs() { near.to_bits() - 1 } else { near.to_bits() };
+    f16::from_f32(f32::from_bits(towards_zero | 1))
+}
+
 #[derive(Clone, PartialEq)]
 enum Data {
     /// Little-endian elements; packed least significant bit first for sub-byte dtypes.
@@ -266,6 +278,16 @@ mod tests {
         assert_eq!(c.floats().unwrap()[1], -2.0);
         assert_eq!(Constant::vector(&[1i8, -3]).ints(), Some(vec![1, -3]));
         assert_eq!(Constant::scalar(f16::from_f32(0.5)).number(), Some(0.5));
+    }
+
+    #[test]
+    fn f16_is_rounded_once() {
+        // Just above the middle of 1 and the next f16: f32 in between would round it to the middle, and then down.
+        let next = 1.0 + 2f64.powi(-10);
+        assert_eq!(f16_from_f64(1.0 + 2f64.powi(-11) + 2f64.powi(-40)).to_f64(), next);
+        assert_eq!(f16_from_f64(1.0 + 2f64.powi(-11) - 2f64.powi(-40)).to_f64(), 1.0);
+        assert_eq!(f16_from_f64(-1.0 - 2f64.powi(-11) - 2f64.powi(-40)).to_f64(), -next);
+        assert!(f16_from_f64(f64::NAN).is_nan() && f16_from_f64(65520.0).is_infinite());
     }
 
     #[test]

@@ -109,7 +109,7 @@ pub enum Def {
 /// A value: defined once, used anywhere after.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ValueData {
-    /// Unique in the function once validated.
+    /// Once validated, no other value that is visible where this one is has the same.
     pub name: String,
     /// Its type.
     pub ty: Type,

@@ -1,10 +1,8 @@
 //! Numbers as the user wrote them, before a dtype is chosen.
 
-use half::f16;
-
 use crate::types::DType;
 
-use super::constant::Constant;
+use super::constant::{Constant, f16_from_f64};
 
 /// An untyped value: `0.5`, `[2, 2]`, `"same"`. It takes the dtype that the parameter or the other operand has.
 #[derive(Clone, PartialEq, Debug)]
@@ -100,8 +98,8 @@ impl Literal {
                         _ => return Err(misfit()),
                     };
                     match d {
-                        DType::F16 if v.is_finite() && f16::from_f64(v).is_infinite() => return Err(misfit()),
-                        DType::F16 => bytes.extend(f16::from_f64(v).to_le_bytes()),
+                        DType::F16 if v.is_finite() && f16_from_f64(v).is_infinite() => return Err(misfit()),
+                        DType::F16 => bytes.extend(f16_from_f64(v).to_le_bytes()),
                         DType::F32 if v.is_finite() && (v as f32).is_infinite() => return Err(misfit()),
                         DType::F32 => bytes.extend((v as f32).to_le_bytes()),
                         DType::F64 => bytes.extend(v.to_le_bytes()),
@@ -191,7 +189,7 @@ mod tests {
 
     #[test]
     fn takes_the_dtype_it_is_given() {
-        assert_eq!(Literal::from(0.5).constant(DType::F16).unwrap(), Constant::scalar(f16::from_f32(0.5)));
+        assert_eq!(Literal::from(0.5).constant(DType::F16).unwrap(), Constant::scalar(half::f16::from_f32(0.5)));
         assert_eq!(Literal::from([2, 3]).constant(DType::I32).unwrap(), Constant::vector(&[2i32, 3]));
         assert_eq!(Literal::from([[1, 2], [3, 4]]).constant(DType::F32).unwrap().shape(), [2, 2]);
         assert_eq!(Literal::from(-1).constant(DType::I8).unwrap(), Constant::scalar(-1i8));

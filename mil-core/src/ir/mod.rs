@@ -12,7 +12,7 @@ pub mod literal;
 pub mod loc;
 pub mod program;
 
-pub use constant::{Constant, Element};
+pub use constant::{Constant, Element, f16_from_f64};
 pub use feature::Feature;
 pub use function::{Argument, Binding, Block, BlockId, Def, Function, Op, OpId, ValueData, ValueId};
 pub use known::Known;

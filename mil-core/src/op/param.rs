@@ -1,7 +1,7 @@
 //! From arguments to the Rust types of an op's fields.
 
 use crate::{
-    ir::Literal,
+    ir::{Constant, Literal},
     types::{DType, Type},
 };
 
@@ -220,6 +220,24 @@ impl Param for f32 {
     fn literal(&self) -> Option<Literal> {
         // The shortest decimal that is this f32, so that 0.2f32 is the literal 0.2.
         Some(Literal::Float(self.to_string().parse().unwrap_or(f64::from(*self))))
+    }
+}
+
+/// One element of any dtype that keeps it, as `fill.value` does.
+impl Param for Constant {
+    const KIND: ParamKind = ParamKind::Float;
+    fn from_args(name: &'static str, args: &[AnyArg]) -> Result<Constant, OpError> {
+        let arg = one(args)?;
+        let known = arg.known.as_ref().and_then(|k| k.constant()).filter(|c| c.number().is_some());
+        let unknown = || OpError::at(name, format!("`{name}` must be one number, known when the program is built"));
+        known.cloned().ok_or_else(unknown)
+    }
+    fn literal(&self) -> Option<Literal> {
+        match self.dtype() {
+            DType::Bool => Some(Literal::Bool(self.number()? != 0.0)),
+            d if d.is_float() => Some(Literal::Float(self.number()?)),
+            _ => self.ints()?.first().map(|v| Literal::Int(*v)),
+        }
     }
 }
 

@@ -21,6 +21,7 @@ pub(crate) const OPS: &[&OpDef] = &[
 ];
 
 /// Whether `x` is `y`. False if either is NaN.
+/// Also written `x == y`.
 ///
 /// # Constraints
 /// - C1 the shapes broadcast (NumPy's rule).
@@ -37,6 +38,7 @@ pub struct Equal {
 }
 
 /// Whether `x` is greater than `y`. False if either is NaN.
+/// Also written `x > y`.
 ///
 /// # Constraints
 /// - C1 the shapes broadcast (NumPy's rule).
@@ -53,6 +55,7 @@ pub struct Greater {
 }
 
 /// Whether `x` is `y` or greater. False if either is NaN.
+/// Also written `x >= y`.
 ///
 /// # Constraints
 /// - C1 the shapes broadcast (NumPy's rule).
@@ -69,6 +72,7 @@ pub struct GreaterEqual {
 }
 
 /// Whether `x` is less than `y`. False if either is NaN.
+/// Also written `x < y`.
 ///
 /// # Constraints
 /// - C1 the shapes broadcast (NumPy's rule).
@@ -85,6 +89,7 @@ pub struct Less {
 }
 
 /// Whether `x` is `y` or less. False if either is NaN.
+/// Also written `x <= y`.
 ///
 /// # Constraints
 /// - C1 the shapes broadcast (NumPy's rule).
@@ -101,6 +106,7 @@ pub struct LessEqual {
 }
 
 /// Whether both `x` and `y` are true.
+/// Also written `x && y`.
 ///
 /// # Constraints
 /// - C1 the shapes broadcast (NumPy's rule).
@@ -117,6 +123,7 @@ pub struct LogicalAnd {
 }
 
 /// Whether `x` or `y` is true.
+/// Also written `x || y`.
 ///
 /// # Constraints
 /// - C1 the shapes broadcast (NumPy's rule).
@@ -133,6 +140,7 @@ pub struct LogicalOr {
 }
 
 /// Whether one of `x` and `y` is true and the other is not.
+/// Also written `x ^ y`.
 ///
 /// # Constraints
 /// - C1 the shapes broadcast (NumPy's rule).
@@ -149,6 +157,7 @@ pub struct LogicalXor {
 }
 
 /// Whether `x` is not `y`. True if either is NaN.
+/// Also written `x != y`.
 ///
 /// # Constraints
 /// - C1 the shapes broadcast (NumPy's rule).

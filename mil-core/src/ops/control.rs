@@ -2,7 +2,7 @@
 
 use crate::{
     op::{AnyArg, Arg, Cx, Infer, Inferred, Op, OpDef, OpError},
-    types::{DType, Type},
+    types::{DType, Dim, Symbol, Type},
 };
 use mil_derive::Op;
 
@@ -96,11 +96,13 @@ fn join(a: &Type, b: &Type, cx: &mut Cx<'_>) -> Option<Type> {
 /// The first block takes the variables and gives a scalar bool; the second takes them and gives their next values. Gives
 /// the variables' last values.
 ///
+/// A size that changes from round to round is unknown in the blocks; the builder makes it so.
+///
 /// # Constraints
 /// - C1 the condition gives exactly one scalar bool.
-/// - C2 the body gives as many values as there are variables.
-/// - C3 the body gives each variable's type again (sizes that change must be unknown from the start).
-/// - C4 both blocks take exactly the variables, of their types.
+/// - C2 both blocks take as many values as there are variables, and the body gives as many.
+/// - C3 a variable has the type that the blocks take, at the start and after each round: the same dtype and rank, and the
+///   sizes that the blocks know.
 #[derive(Op, Clone, Debug)]
 #[op(name = "while_loop", since = iOS15, outputs = variadic, blocks = 2, constructor = false)]
 pub struct WhileLoop {
@@ -111,18 +113,6 @@ pub struct WhileLoop {
 impl Infer for WhileLoop {
     fn infer(&self, cx: &mut Cx<'_>) -> Result<Vec<Inferred>, OpError> {
         let [condition, body] = cx.blocks else { return Err(OpError::new("needs two blocks")) };
-        for (block, which) in [(condition, "condition"), (body, "body")] {
-            if block.inputs.len() != self.loop_vars.len() {
-                let (a, b) = (self.loop_vars.len(), block.inputs.len());
-                return Err(OpError::new(format!("there are {a} loop variables but the {which} takes {b}"))); // C4
-            }
-            for (i, (var, input)) in self.loop_vars.iter().zip(&block.inputs).enumerate() {
-                if !var.ty.compatible(input) {
-                    let message = format!("loop variable {i} is {} but the {which} takes {input}", var.ty);
-                    return Err(OpError::at("loop_vars", message).index(i)); // C4
-                }
-            }
-        }
         let bool_scalar =
             |t: &Type| t.tensor().is_some_and(|t| t.dtype == DType::Bool && t.shape.volume().is(1) && t.rank() <= 1);
         match &condition.outputs[..] {
@@ -135,17 +125,182 @@ impl Infer for WhileLoop {
                 )));
             }
         }
-        if body.outputs.len() != self.loop_vars.len() {
-            let (a, b) = (self.loop_vars.len(), body.outputs.len());
-            return Err(OpError::new(format!("there are {a} loop variables but the body gives {b} values"))); // C2
+        let counts = [body.outputs.len(), body.inputs.len(), condition.inputs.len()];
+        if let Some(n) = counts.into_iter().find(|n| *n != self.loop_vars.len()) {
+            let what = if n == counts[0] { "the body gives" } else { "a block takes" };
+            let message = format!("there are {} loop variables but {what} {n} values", self.loop_vars.len()); // C2
+            return Err(OpError::at("loop_vars", message));
         }
-        for (i, (var, next)) in self.loop_vars.iter().zip(&body.outputs).enumerate() {
-            if !var.ty.compatible(next) || !body.inputs[i].compatible(next) || !condition.inputs[i].compatible(next) {
-                let message = format!("loop variable {i} starts as {} but the body gives {next}", var.ty);
-                return Err(OpError::at("loop_vars", message).index(i)); // C3
+        for (i, var) in self.loop_vars.iter().enumerate() {
+            let fail = |message: String| Err(OpError::at("loop_vars", message).index(i)); // C3
+            let (taken, next) = (&body.inputs[i], &body.outputs[i]);
+            if !condition.inputs[i].compatible(taken) {
+                let other = &condition.inputs[i];
+                return fail(format!("loop variable {i} is {taken} in the body but {other} in the condition"));
+            }
+            if !takes(taken, &var.ty) || !takes(taken, next) {
+                return fail(format!("loop variable {i} starts as {} but the body gives {next}", var.ty));
             }
         }
-        // What the body gives is what the loop's inputs were declared as; the declared input types hold for both.
-        Ok(body.inputs.iter().zip(&body.outputs).map(|(i, _)| i.clone().into()).collect())
+        let types = self.loop_vars.iter().zip(body.inputs.iter().zip(&body.outputs));
+        Ok(types.map(|(var, (taken, next))| after(&var.ty, taken, next, cx).into()).collect())
+    }
+}
+
+/// Whether a block that takes values of one type takes one of another: equal, but for sizes that may be equal or of which
+/// the block knows nothing.
+fn takes(taken: &Type, given: &Type) -> bool {
+    let (Some(t), Some(g)) = (taken.tensor(), given.tensor()) else { return taken.compatible(given) };
+    let any = |d: &Dim| d.as_symbol().is_some_and(Symbol::is_anonymous);
+    let fits = |(t, g): (&Dim, &Dim)| any(t) || t.may_equal(g);
+    t.dtype == g.dtype && t.rank() == g.rank() && t.shape.iter().zip(g.shape.iter()).all(fits)
+}
+
+/// The type that a loop variable has in the end: a size that the body keeps is that of the start.
+fn after(start: &Type, taken: &Type, next: &Type, cx: &mut Cx<'_>) -> Type {
+    let (Some(s), Some(t), Some(n)) = (start.tensor(), taken.tensor(), next.tensor()) else { return taken.clone() };
+    let sizes = s.shape.iter().zip(t.shape.iter().zip(n.shape.iter()));
+    let dims: Vec<_> = sizes.map(|(s, (t, n))| if t == n { s.clone() } else { cx.unknown() }).collect();
+    s.with_shape(dims).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        graph::{BuildError, Graph, Value},
+        mb,
+        types::{DType, Opset, TensorType, Type},
+    };
+
+    fn input(g: &mut Graph, ty: &str) -> Value {
+        g.input("x", ty.parse::<TensorType>().unwrap())
+    }
+
+    fn types(values: &[Value]) -> Vec<String> {
+        values.iter().map(|v| v.ty().to_string()).collect()
+    }
+
+    fn graph() -> (Graph, Value) {
+        let mut g = Graph::new("main", Opset::iOS17);
+        let go = g.input("go", TensorType::scalar(DType::Bool));
+        (g, go)
+    }
+
+    #[track_caller]
+    fn fails(result: Result<Vec<Value>, BuildError>, text: &str) {
+        let error = result.unwrap_err().to_string();
+        assert!(error.contains(text), "{error}");
+    }
+
+    #[test]
+    fn identity_keeps_what_is_known() {
+        let (mut g, _) = graph();
+        let x = input(&mut g, "Tensor<f32, H, 2>");
+        let shape = g.push(mb::shape(&x)).unwrap();
+        let copy = g.push(mb::identity(&shape)).unwrap();
+        assert_eq!(copy.known(), shape.known());
+    }
+
+    #[test]
+    fn branches_of_different_sizes() {
+        let (mut g, go) = graph();
+        let (a, b) = (input(&mut g, "Tensor<f32, 2, H>"), input(&mut g, "Tensor<f32, 3, H>"));
+        let out = g.cond(&go, |_| Ok(vec![a.clone(), a.clone()]), |_| Ok(vec![b.clone(), a.clone()])).unwrap();
+        assert_eq!(types(&out), ["Tensor<f32, ?, H>", "Tensor<f32, 2, H>"]);
+    }
+
+    #[test]
+    fn branches_must_agree() {
+        let (mut g, go) = graph();
+        let (a, b) = (input(&mut g, "Tensor<f32, 2>"), input(&mut g, "Tensor<f16, 2>"));
+        let c = input(&mut g, "Tensor<f32, 2, 1>");
+        let one = |v: &Value| vec![v.clone()];
+        fails(g.cond(&a, |_| Ok(one(&a)), |_| Ok(one(&a))), "`pred` must be of bool"); // dtype
+        let two = g.input("two", "Tensor<bool, 2>".parse::<TensorType>().unwrap());
+        fails(g.cond(&two, |_| Ok(one(&a)), |_| Ok(one(&a))), "must be a scalar"); // C1
+        fails(g.cond(&go, |_| Ok(one(&a)), |_| Ok(vec![])), "give 1 and 0 values"); // C2
+        fails(g.cond(&go, |_| Ok(one(&a)), |_| Ok(one(&b))), "value 0 is Tensor<f32, 2> in one branch"); // C3
+        fails(g.cond(&go, |_| Ok(one(&a)), |_| Ok(one(&c))), "and Tensor<f32, 2, 1> in the other");
+    }
+
+    #[test]
+    fn loops_keep_sizes_that_do_not_change() {
+        let (mut g, go) = graph();
+        let (x, y) = (input(&mut g, "Tensor<f32, 2, H>"), input(&mut g, "Tensor<f32, 2>"));
+        let body = |g: &mut Graph, v: &[Value]| Ok(vec![g.push(mb::add(&v[0], 1.0))?, v[1].clone()]);
+        let out = g.while_loop(vec![x, y], |_, _| Ok(go.clone()), body).unwrap();
+        assert_eq!(types(&out), ["Tensor<f32, 2, H>", "Tensor<f32, 2>"]);
+    }
+
+    /// A body that makes its first variable one longer each round, by what `f` makes of it.
+    fn grow(g: &mut Graph, v: &[Value]) -> Result<Vec<Value>, BuildError> {
+        let more = g.push(mb::slice_by_index(&v[0], [0, 0], [1, 0]).end_mask([false, true]))?;
+        Ok(vec![g.push(mb::concat([&v[0], &more], 0))?])
+    }
+
+    #[test]
+    fn sizes_that_change_are_unknown_in_the_loop() {
+        let (mut g, go) = graph();
+        let x = input(&mut g, "Tensor<f32, 1, H>");
+        let mut inside = vec![];
+        let condition = |g: &mut Graph, v: &[Value]| {
+            inside.push(v[0].id());
+            inside.push(g.push(mb::shape(&v[0]))?.id());
+            Ok(go.clone())
+        };
+        let out = g.while_loop(vec![x], condition, grow).unwrap();
+        assert_eq!(types(&out), ["Tensor<f32, ?, H>"]);
+        let f = g.function();
+        assert_eq!(f.value(inside[0]).ty.to_string(), "Tensor<f32, ?, H>");
+        let known = f.value(inside[1]).known.as_ref().and_then(|k| k.dims());
+        assert_eq!(format!("{known:?}"), "Some([?, H])");
+    }
+
+    #[test]
+    fn sizes_that_change_reach_loops_within() {
+        let (mut g, go) = graph();
+        let (x, y) = (input(&mut g, "Tensor<f32, 1, H>"), input(&mut g, "Tensor<f32, 3>"));
+        let mut inner = None;
+        let body = |g: &mut Graph, v: &[Value]| {
+            let grown = grow(g, v)?;
+            let again = g.while_loop(vec![v[0].clone(), v[1].clone()], |_, _| Ok(go.clone()), |_, v| Ok(v.to_vec()))?;
+            inner = Some(again[0].id());
+            Ok(vec![grown[0].clone(), again[1].clone()])
+        };
+        let out = g.while_loop(vec![x, y], |_, _| Ok(go.clone()), body).unwrap();
+        assert_eq!(types(&out), ["Tensor<f32, ?, H>", "Tensor<f32, 3>"]);
+        assert_eq!(g.function().value(inner.unwrap()).ty.to_string(), "Tensor<f32, ?, H>");
+    }
+
+    #[test]
+    fn a_body_that_needs_the_size_which_changes_is_refused() {
+        let (mut g, go) = graph();
+        let x = input(&mut g, "Tensor<f32, 1, 2>");
+        let body = |g: &mut Graph, v: &[Value]| {
+            let size = g.push(mb::shape(&v[0]))?;
+            let sizes = g.push(mb::slice_by_index(&size, [0], [1]))?;
+            g.push(mb::expand_dims(&v[0], sizes))?;
+            grow(g, v)
+        };
+        fails(g.while_loop(vec![x], |_, _| Ok(go.clone()), body), "`axes` must be");
+    }
+
+    #[test]
+    fn loops_must_agree() {
+        let (mut g, go) = graph();
+        let x = input(&mut g, "Tensor<f32, 2>");
+        let keep = |_: &mut Graph, v: &[Value]| Ok(v.to_vec());
+        let vars = || vec![x.clone()];
+        fails(g.while_loop(vars(), |_, v| Ok(v[0].clone()), keep), "must give a scalar bool, found Tensor<f32, 2>"); // C1
+        fails(g.while_loop(vars(), |_, _| Ok(go.clone()), |_, _| Ok(vec![])), "but the body gives 0 values"); // C2
+        let rank = |g: &mut Graph, v: &[Value]| Ok(vec![g.push(mb::expand_dims(&v[0], [0]))?]);
+        fails(
+            g.while_loop(vars(), |_, _| Ok(go.clone()), rank),
+            "starts as Tensor<f32, 2> but the body gives Tensor<f32, 1, 2>", // C3
+        );
+        let dtype = |_: &mut Graph, _: &[Value]| Ok(vec![go.clone()]);
+        fails(g.while_loop(vars(), |_, _| Ok(go.clone()), dtype), "but the body gives Tensor<bool>");
+        let state = g.input("s", Type::State(TensorType::new(DType::F16, [2])));
+        assert_eq!(types(&g.while_loop(vec![state], |_, _| Ok(go.clone()), keep).unwrap()), ["State<f16, 2>"]);
     }
 }

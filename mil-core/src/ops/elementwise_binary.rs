@@ -15,6 +15,7 @@ pub(crate) const OPS: &[&OpDef] =
     &[Add::DEF, FloorDiv::DEF, Maximum::DEF, Minimum::DEF, Mod::DEF, Mul::DEF, Pow::DEF, RealDiv::DEF, Sub::DEF];
 
 /// `x + y`.
+/// Also written with the operator.
 ///
 /// # Constraints
 /// - C1 the shapes broadcast (NumPy's rule).
@@ -31,6 +32,7 @@ pub struct Add {
 }
 
 /// `x / y`, rounded toward negative infinity. For integers: 0 where `y` is 0.
+/// Also written `x / y` for integers.
 ///
 /// # Constraints
 /// - C1 the shapes broadcast (NumPy's rule).
@@ -79,6 +81,7 @@ pub struct Minimum {
 }
 
 /// What `floor_div` leaves of `x`: it has the sign of `y`. For integers: 0 where `y` is 0.
+/// Also written `x % y`.
 ///
 /// # Constraints
 /// - C1 the shapes broadcast (NumPy's rule).
@@ -95,6 +98,7 @@ pub struct Mod {
 }
 
 /// `x * y`.
+/// Also written with the operator.
 ///
 /// # Constraints
 /// - C1 the shapes broadcast (NumPy's rule).
@@ -127,6 +131,7 @@ pub struct Pow {
 }
 
 /// `x / y`. Integers are truncated toward zero, as coremltools does it, and 0 where `y` is 0.
+/// Also written `x / y` for floats.
 ///
 /// # Constraints
 /// - C1 the shapes broadcast (NumPy's rule).
@@ -143,6 +148,7 @@ pub struct RealDiv {
 }
 
 /// `x - y`.
+/// Also written with the operator.
 ///
 /// # Constraints
 /// - C1 the shapes broadcast (NumPy's rule).

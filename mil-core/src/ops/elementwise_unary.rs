@@ -212,7 +212,7 @@ pub struct Log {
     pub epsilon: f32,
 }
 
-/// Whether `x` is false.
+/// Whether `x` is false. Also written `!x`.
 #[derive(Op, Clone, Debug)]
 #[op(name = "logical_not", since = iOS15)]
 pub struct LogicalNot {

@@ -70,7 +70,11 @@ fn floats(dtype: DType, shape: Vec<usize>, values: impl IntoIterator<Item = f64>
 /// Integers or bools, as a constant if all are numbers; symbols are kept in rank 0 and 1.
 fn ints(dtype: DType, shape: Vec<usize>, values: Vec<Dim>) -> Option<Known> {
     let range = if dtype == DType::Bool { (0, 1) } else { dtype.int_range()? };
-    let fits = |d: &Dim| d.value().is_none_or(|v| range.0 <= i128::from(v) && i128::from(v) <= range.1);
+    // A symbol is trusted to have a size that fits, unless none does.
+    let fits = |d: &Dim| {
+        let (min, max) = d.bounds();
+        min.is_none_or(|v| i128::from(v) <= range.1) && max.is_none_or(|v| i128::from(v) >= range.0)
+    };
     if !values.iter().all(fits) {
         return None;
     }
@@ -243,6 +247,7 @@ mod tests {
         gives::<Sub>(&[&[n(1)], &[h()]], "-H + 1");
         gives::<Mul>(&[&[h()], &[h() + 1]], &(h() * (h() + 1)).to_string());
         gives::<FloorDiv>(&[&[h()], &[n(2)]], "H / 2");
+        gives::<Mul>(&[&[h() * 65536], &[n(32768)]], "unknown"); // H is 1 or more
     }
 
     #[test]

@@ -11,40 +11,55 @@ pub mod activation;
 pub mod attention;
 pub mod cast;
 pub mod compare;
+pub mod concat;
 pub mod control;
 pub mod conv;
 pub mod einsum;
 pub mod elementwise_binary;
 pub mod elementwise_unary;
 mod fold;
+pub mod gather;
+pub mod generate;
+pub(crate) mod known;
 pub mod matmul;
 pub mod norm;
+pub mod pad;
 pub mod pool;
 pub mod reduce;
 pub mod resize;
 pub(crate) mod rules;
 pub mod scalar;
 pub mod select;
+pub mod shape;
+pub mod slice;
 pub mod strided;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod topk;
 
 const LISTS: &[&[&OpDef]] = &[
     activation::OPS,
     attention::OPS,
     cast::OPS,
     compare::OPS,
+    concat::OPS,
     control::OPS,
     conv::OPS,
     einsum::OPS,
     elementwise_binary::OPS,
     elementwise_unary::OPS,
+    gather::OPS,
+    generate::OPS,
     matmul::OPS,
     norm::OPS,
+    pad::OPS,
     pool::OPS,
     reduce::OPS,
     resize::OPS,
     select::OPS,
+    shape::OPS,
+    slice::OPS,
+    topk::OPS,
 ];
 
 /// All ops, in the order of the lists.

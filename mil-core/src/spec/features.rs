@@ -237,7 +237,7 @@ fn write_image(i: &ImageFeature) -> spec::ImageFeatureType {
 ///
 /// # Errors
 /// If it is incomplete.
-pub(crate) fn read(f: &spec::FeatureDescription) -> Result<Feature, SpecError> {
+pub fn read(f: &spec::FeatureDescription) -> Result<Feature, SpecError> {
     let missing = || SpecError::new("the description is incomplete").inside(format!("feature `{}`", f.name));
     let ty = f.r#type.as_ref().ok_or_else(missing)?;
     let kind = match ty.r#type.as_ref().ok_or_else(missing)? {

@@ -5,6 +5,8 @@
 //! differently but always equal (`H + H` and `2 * H`) compare equal. The same type serves as a symbolic integer in
 //! shape arithmetic, where it may be negative.
 
+pub(crate) mod quotient;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,

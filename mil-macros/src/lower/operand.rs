@@ -82,10 +82,7 @@ impl Lower<'_> {
                 Err(message) => message,
             },
             Val::State(_) => "this is a state, not a tensor: read it with `*`".into(),
-            Val::Weights(prefix) if prefix.is_empty() => {
-                "these are all weights; take one by name: `w[\"name\"]`".into()
-            }
-            Val::Weights(prefix) => format!("these are all weights under `{prefix}`; take one by name: `w[\"name\"]`"),
+            Val::Weights(_) => "expected one weight, found all of them; take one by name: `w[\"name\"]`".into(),
             Val::Unit => "this has no value".into(),
             Val::List(_) | Val::Tuple(_) => format!("expected a tensor, found {}", val.describe()),
             Val::Poison => return None,

@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 use mil_core::{
-    ir::{Constant, Element},
+    ir::{Constant, Element, f16_from_f64},
     types::DType,
     weights::TensorEntry,
 };
@@ -29,7 +29,7 @@ pub(super) fn constant(entry: &TensorEntry, wanted: DType) -> Result<Constant, S
     let misfit = || format!("is of {found}, and the program wants {wanted}");
     let values = all(&entry.bytes).ok_or_else(misfit)?;
     match wanted {
-        DType::F16 => Constant::new(&entry.shape[..], &values.into_iter().map(f16::from_f64).collect::<Vec<_>>()),
+        DType::F16 => Constant::new(&entry.shape[..], &values.into_iter().map(f16_from_f64).collect::<Vec<_>>()),
         DType::F32 => Constant::new(&entry.shape[..], &values.into_iter().map(|v| v as f32).collect::<Vec<_>>()),
         _ => Err(misfit()),
     }

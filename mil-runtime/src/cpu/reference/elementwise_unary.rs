@@ -24,7 +24,8 @@ kernels!(
     Sign, Sin, Sinh, Sqrt, Square, Tan, Tanh, Threshold
 );
 
-fn unary(op: &impl Unary, x: &AnyTensor) -> Result<Vec<AnyTensor>, RunError> {
+/// Applies an op to each element.
+pub(super) fn unary(op: &impl Unary, x: &AnyTensor) -> Result<Vec<AnyTensor>, RunError> {
     if x.dtype().is_float() {
         let v = x.to_f32()?.iter().map(|v| op.float(f64::from(*v)) as f32).collect();
         return floats(x.dtype(), x.shape(), v);

@@ -7,11 +7,11 @@ use std::{
 
 use mil_core::{
     ir::{Binding, BlockId, Function, OpId, ValueId},
-    types::{Dim, Symbol, Type},
+    types::{Dim, Symbol},
 };
 
 use super::{Bound, Cx, kernel};
-use crate::{error::RunError, tensor::AnyTensor};
+use crate::{error::RunError, interface::check_type, tensor::AnyTensor};
 
 /// A function made ready to run: constants loaded (shared, not copied), kernels bound.
 pub struct Executor {
@@ -106,7 +106,7 @@ impl Executor {
             let data = self.function.value(id);
             let given = inputs.remove(&data.name);
             let tensor = given.ok_or_else(|| RunError::new(format!("input `{}` is missing", data.name)))?;
-            check_input(&data.name, &data.ty, &tensor, &mut sizes)?;
+            check_type(&data.name, &data.ty, &tensor, &mut sizes)?;
             values[id.index()] = Some(Arc::new(tensor));
         }
         if let Some(name) = inputs.keys().next() {
@@ -218,36 +218,6 @@ fn truth(t: &AnyTensor) -> Result<bool, RunError> {
         [one] => Ok(one != 0),
         _ => Err(RunError::new(format!("expected one bool, found {}", t.ty()))),
     }
-}
-
-/// Checks dtype and shape, and that a symbol has one size everywhere, which its domain has.
-fn check_input(
-    name: &str,
-    declared: &Type,
-    tensor: &AnyTensor,
-    sizes: &mut BTreeMap<Symbol, i64>,
-) -> Result<(), RunError> {
-    let fail = |why: String| RunError::new(format!("input `{name}` must be {declared}, found {}{why}", tensor.ty()));
-    let (Type::Tensor(ty) | Type::State(ty)) = declared else { return Err(fail(String::new())) };
-    if ty.dtype != tensor.dtype() || ty.rank() != tensor.rank() {
-        return Err(fail(String::new()));
-    }
-    for (dim, &size) in ty.shape.iter().zip(tensor.shape()) {
-        let size = size as i64;
-        if let Some(symbol) = dim.as_symbol() {
-            if !symbol.domain().contains(size) {
-                return Err(fail(format!(" ({symbol:?} must be in {})", symbol.domain())));
-            }
-            if *sizes.entry(symbol.clone()).or_insert(size) != size {
-                return Err(fail(format!(" ({symbol:?} is {} in another dimension)", sizes[symbol])));
-            }
-        }
-        let expected = dim.eval(&|s| sizes.get(s).copied());
-        if expected.is_some_and(|e| e != size) {
-            return Err(fail(String::new()));
-        }
-    }
-    Ok(())
 }
 
 /// For each op, the values whose last use it is. A use inside a nested block counts for the op that has the block;

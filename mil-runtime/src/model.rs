@@ -1,0 +1,338 @@
+//! A model that is ready to run.
+
+use std::path::Path;
+
+use mil_core::ir::{Function, Program};
+
+use crate::{
+    backend::{Backend, BackendChoice, Engine, Host, Plan, VARIABLE, plan},
+    cpu::reference::Executor,
+    error::RunError,
+    interface::{Fit, InputInfo, Interface, OutputInfo},
+    outputs::Outputs,
+    tensor::AnyTensor,
+};
+
+/// A function of a program, ready to run. It can be shared between threads.
+///
+/// ```
+/// use mil_core::{graph::Graph, mb, types::{DType, Opset, TensorType}};
+/// use mil_runtime::{AnyTensor, Model};
+///
+/// let mut g = Graph::new("main", Opset::iOS17);
+/// let x = g.input("x", TensorType::new(DType::F32, [2]));
+/// let y = g.push(mb::add(&x, 1.0))?;
+/// let program = g.finish([("y", y)])?;
+///
+/// let model = Model::from_program(&program)?;
+/// let y = model.predict([("x", AnyTensor::new([2], vec![1f32, 2.0])?)])?.single()?;
+/// assert_eq!(y.as_slice::<f32>(), Some(&[2.0, 3.0][..]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Model {
+    interface: Interface,
+    choice: BackendChoice,
+    engine: Box<dyn Engine>,
+}
+
+/// How to load a model: [`Model::options`].
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ModelOptions {
+    backend: Backend,
+    function: Option<String>,
+}
+
+impl Model {
+    /// Loads the main function of a program, on the backend that [`Backend::Auto`] chooses.
+    ///
+    /// # Errors
+    /// As [`ModelOptions::from_program`].
+    pub fn from_program(program: &Program) -> Result<Model, RunError> {
+        Model::options().from_program(program)
+    }
+
+    /// Loads the main function of a `.mlpackage` or `.mlmodel`, on the backend that [`Backend::Auto`] chooses.
+    ///
+    /// # Errors
+    /// As [`ModelOptions::load`].
+    pub fn load(path: impl AsRef<Path>) -> Result<Model, RunError> {
+        Model::options().load(path)
+    }
+
+    /// Says first on which backend, or which function.
+    pub fn options() -> ModelOptions {
+        ModelOptions::default()
+    }
+
+    /// What runs it, and why.
+    pub fn backend(&self) -> &BackendChoice {
+        &self.choice
+    }
+
+    /// The name of the function.
+    pub fn function(&self) -> &str {
+        &self.interface.function
+    }
+
+    /// What it takes, in order.
+    pub fn inputs(&self) -> &[InputInfo] {
+        &self.interface.inputs
+    }
+
+    /// What it gives, in order.
+    pub fn outputs(&self) -> &[OutputInfo] {
+        &self.interface.outputs
+    }
+
+    /// Runs it once on named inputs: `[("x", x)]`, a vector of pairs, a map. Owned tensors and arrays are not copied.
+    ///
+    /// # Errors
+    /// If an input is missing, unknown, given twice, or of another dtype or shape than declared (nothing is converted);
+    /// or if an op fails on these values. The error names the input or the op.
+    pub fn predict<N, T>(&self, inputs: impl IntoIterator<Item = (N, T)>) -> Result<Outputs, RunError>
+    where
+        N: Into<String>,
+        T: Into<AnyTensor>,
+    {
+        self.run(inputs, Fit::Exactly)
+    }
+
+    /// As [`Model::predict`], but each input becomes of the declared dtype first ([`AnyTensor::converted`]), and where
+    /// a scalar is declared `[1]` will do, and the other way round.
+    ///
+    /// # Errors
+    /// As [`Model::predict`], but of dtypes only where a number does not fit the declared one.
+    pub fn predict_converting<N, T>(&self, inputs: impl IntoIterator<Item = (N, T)>) -> Result<Outputs, RunError>
+    where
+        N: Into<String>,
+        T: Into<AnyTensor>,
+    {
+        self.run(inputs, Fit::Converting)
+    }
+
+    fn run<N, T>(&self, inputs: impl IntoIterator<Item = (N, T)>, fit: Fit) -> Result<Outputs, RunError>
+    where
+        N: Into<String>,
+        T: Into<AnyTensor>,
+    {
+        let inputs = self.interface.accept(inputs.into_iter().map(|(n, t)| (n.into(), t.into())), fit)?;
+        let mut given = self.engine.predict(inputs)?;
+        let mut outputs = Vec::with_capacity(self.interface.outputs.len());
+        for output in &self.interface.outputs {
+            let tensor = given.remove(&output.name);
+            let tensor = tensor.ok_or_else(|| RunError::new(format!("output `{}` was not computed", output.name)))?;
+            outputs.push((output.name.clone(), tensor));
+        }
+        Ok(Outputs::new(outputs))
+    }
+}
+
+/// Where the program comes from; Core ML compiles the package itself where there is one.
+struct Source<'a> {
+    program: &'a Program,
+    #[cfg_attr(not(target_vendor = "apple"), expect(dead_code, reason = "Core ML alone reads packages again"))]
+    package: Option<&'a Path>,
+}
+
+impl ModelOptions {
+    /// On this backend.
+    #[must_use]
+    pub fn backend(mut self, backend: Backend) -> ModelOptions {
+        self.backend = backend;
+        self
+    }
+
+    /// The function of that name, instead of the default one.
+    #[must_use]
+    pub fn function(mut self, name: impl Into<String>) -> ModelOptions {
+        self.function = Some(name.into());
+        self
+    }
+
+    /// Loads a function of a program. Its constants are shared, not copied.
+    ///
+    /// # Errors
+    /// If there is no such function, it has states, a weight is not attached, an op cannot be run, or the backend
+    /// that was asked for cannot be had.
+    pub fn from_program(&self, program: &Program) -> Result<Model, RunError> {
+        self.open(Source { program, package: None })
+    }
+
+    /// Loads a function of a `.mlpackage` or `.mlmodel`. Its weights are mapped into memory, not read.
+    ///
+    /// # Errors
+    /// If the file cannot be read as an ML Program, and those of [`ModelOptions::from_program`].
+    pub fn load(&self, path: impl AsRef<Path>) -> Result<Model, RunError> {
+        let path = path.as_ref();
+        let program = Program::load(path).map_err(|e| RunError::with_source(e.to_string(), e))?;
+        self.open(Source { program: &program, package: Some(path) })
+    }
+
+    fn open(&self, source: Source<'_>) -> Result<Model, RunError> {
+        let function = find(source.program, self.function.as_deref())?;
+        let interface = Interface::of(function)?;
+        let variable = std::env::var(VARIABLE).ok().filter(|v| !v.is_empty());
+        let (engine, choice) = match plan(self.backend, variable.as_deref(), host(), function, &interface)? {
+            Plan::Cpu { reason } => on_cpu(function, reason)?,
+            #[cfg(target_vendor = "apple")]
+            Plan::CoreMl { compute_units, reason, or_cpu } => {
+                // Models of one function are loaded without naming it: only systems of 2024 and later can name one.
+                let named = source.program.multifunction.then_some(&interface.function[..]);
+                let loaded =
+                    crate::coreml::CoreMl::load(source.program, source.package, named, compute_units, &interface);
+                match loaded {
+                    Ok(engine) => (Box::new(engine) as Box<dyn Engine>, BackendChoice { name: "Core ML", reason }),
+                    Err(e) if or_cpu => on_cpu(function, format!("Core ML refused the program: {e}"))?,
+                    Err(e) => return Err(e),
+                }
+            }
+            // Not planned for where there is none.
+            #[cfg(not(target_vendor = "apple"))]
+            Plan::CoreMl { reason, compute_units, or_cpu } => {
+                let what = format!("there is no Core ML here ({reason}, {compute_units:?}, {or_cpu})");
+                return Err(RunError::new(what));
+            }
+        };
+        Ok(Model { interface, choice, engine })
+    }
+}
+
+fn on_cpu(function: &Function, reason: String) -> Result<(Box<dyn Engine>, BackendChoice), RunError> {
+    let engine = Executor::new(function.clone())?;
+    Ok((Box::new(engine), BackendChoice { name: "CPU", reason }))
+}
+
+fn host() -> Host {
+    #[cfg(target_vendor = "apple")]
+    {
+        Host::Apple(crate::backend::newest_opset(std::env::consts::OS, crate::coreml::system_version()))
+    }
+    #[cfg(not(target_vendor = "apple"))]
+    {
+        Host::Other
+    }
+}
+
+fn find<'a>(program: &'a Program, name: Option<&str>) -> Result<&'a Function, RunError> {
+    let Some(name) = name else {
+        return program.main().ok_or_else(|| RunError::new("the program has no function"));
+    };
+    program.functions.get(name).ok_or_else(|| {
+        let names: Vec<_> = program.functions.keys().map(|n| format!("`{n}`")).collect();
+        RunError::new(format!("there is no function `{name}`; the program has {}", names.join(", ")))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use mil_core::{
+        graph::Graph,
+        mb,
+        types::{DType, Opset, TensorType},
+    };
+
+    use super::*;
+
+    fn program(opset: Opset) -> Program {
+        let mut g = Graph::new("main", opset);
+        let x = g.input("x", TensorType::new(DType::F32, [2]));
+        let k = g.input("k", TensorType::scalar(DType::F32));
+        let sum = g.push(mb::add(&x, &k)).unwrap();
+        let more = g.push(mb::add(&sum, 1.0)).unwrap();
+        g.finish([("sum", sum), ("more", more)]).unwrap()
+    }
+
+    fn vector(v: [f32; 2]) -> AnyTensor {
+        AnyTensor::new([2], v.to_vec()).unwrap()
+    }
+
+    fn cpu(program: &Program) -> Result<Model, RunError> {
+        Model::options().backend(Backend::Cpu).from_program(program)
+    }
+
+    #[test]
+    fn inputs_are_anything_named() {
+        let model = cpu(&program(Opset::iOS17)).unwrap();
+        let expected = [("sum", vector([2.0, 3.0])), ("more", vector([3.0, 4.0]))];
+        let check = |outputs: Outputs| {
+            let got: Vec<_> = outputs.iter().map(|(n, t)| (n.to_string(), t.clone())).collect();
+            assert_eq!(got, expected.clone().map(|(n, t)| (n.to_string(), t)));
+        };
+        check(model.predict([("x", vector([1.0, 2.0])), ("k", AnyTensor::scalar(1f32))]).unwrap());
+        check(
+            model.predict(vec![("x".to_string(), vector([1.0, 2.0])), ("k".into(), AnyTensor::scalar(1f32))]).unwrap(),
+        );
+        check(model.predict(BTreeMap::from([("x", vector([1.0, 2.0])), ("k", AnyTensor::scalar(1f32))])).unwrap());
+        let (x, k) = (ndarray::arr1(&[1f32, 2.0]).into_dyn(), ndarray::arr0(1f32).into_dyn());
+        check(model.predict([("x", x), ("k", k)]).unwrap());
+        let borrowed = [("x", &vector([1.0, 2.0])), ("k", &AnyTensor::scalar(1f32))];
+        check(model.predict(borrowed).unwrap());
+    }
+
+    #[test]
+    fn conversion_is_explicit() {
+        let model = cpu(&program(Opset::iOS17)).unwrap();
+        let inputs = || {
+            let k = AnyTensor::new([1], vec![true as u8]).unwrap();
+            [("x", AnyTensor::new([2], vec![1i32, 2]).unwrap()), ("k", k)]
+        };
+        let e = model.predict(inputs()).unwrap_err().to_string();
+        assert!(e.contains("input `x` must be Tensor<f32, 2>, found Tensor<i32, 2>"), "{e}");
+        assert_eq!(model.predict_converting(inputs()).unwrap()["sum"], vector([2.0, 3.0]));
+    }
+
+    #[test]
+    fn the_interface_is_told() {
+        let model = cpu(&program(Opset::iOS17)).unwrap();
+        let inputs: Vec<_> = model.inputs().iter().map(|i| format!("{}: {}", i.name, i.ty)).collect();
+        assert_eq!(inputs, ["x: Tensor<f32, 2>", "k: Tensor<f32>"]);
+        assert_eq!(model.outputs().iter().map(|o| &o.name[..]).collect::<Vec<_>>(), ["sum", "more"]);
+        assert_eq!((model.function(), model.backend().to_string()), ("main", "CPU (asked for)".to_string()));
+    }
+
+    #[test]
+    fn functions_are_found_by_name() {
+        let e = Model::options().function("train").from_program(&program(Opset::iOS17)).unwrap_err().to_string();
+        assert_eq!(e, "there is no function `train`; the program has `main`");
+        let main = Model::options().function("main").backend(Backend::Cpu);
+        assert_eq!(main.from_program(&program(Opset::iOS17)).unwrap().function(), "main");
+    }
+
+    #[test]
+    fn packages_are_loaded() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("p.mlpackage");
+        program(Opset::iOS17).save(&path).unwrap();
+        let options = Model::options().backend(Backend::Cpu);
+        let model = options.load(&path).unwrap();
+        // Core ML has no scalars at a model's boundary: both say the same here.
+        let k = AnyTensor::scalar(1f32);
+        assert_eq!(model.predict([("x", vector([1.0, 2.0])), ("k", k)]).unwrap()["sum"], vector([2.0, 3.0]));
+        let e = options.load(dir.path().join("missing.mlpackage")).unwrap_err().to_string();
+        assert!(e.contains("missing.mlpackage`: cannot be read"), "{e}");
+    }
+
+    #[cfg(not(target_vendor = "apple"))]
+    #[test]
+    fn off_apple_there_is_no_core_ml() {
+        let e = Model::options().backend(Backend::core_ml()).from_program(&program(Opset::iOS17)).unwrap_err();
+        assert!(e.to_string().starts_with("Core ML cannot run this: not an Apple system"), "{e}");
+    }
+
+    #[test]
+    fn threads_share_a_model() {
+        let model = cpu(&program(Opset::iOS17)).unwrap();
+        let predict = |k: f32| {
+            let inputs = [("x", vector([1.0, 2.0])), ("k", AnyTensor::scalar(k))];
+            model.predict(inputs).unwrap().take("sum").unwrap()
+        };
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| predict(5.0));
+            assert_eq!(predict(1.0), vector([2.0, 3.0]));
+            assert_eq!(other.join().unwrap(), vector([6.0, 7.0]));
+        });
+    }
+}

@@ -1,0 +1,108 @@
+//! Reads a model and writes it again.
+
+use std::path::{Path, PathBuf};
+
+use mil_core::{
+    ir::{Constant, Program},
+    package::{PackageKind, PackageReader, PackageWriter, write_mlmodel},
+    spec::{self, SpecError, WeightSink, encode},
+};
+
+use crate::ToolError;
+
+/// Reads a model, checks it, and writes it: whole, or not at all. Weights go from the mapped file to the new one, never
+/// through memory as a whole. Models of other kinds than ML Programs are written as they were read.
+///
+/// # Errors
+/// If the model cannot be read or written, the two paths are the same or one is inside the other, or the ending of `to`
+/// is of another kind of file than `from` is.
+pub fn copy(from: &Path, to: &Path) -> Result<(), ToolError> {
+    let package = PackageReader::open(from)?;
+    let kind = destination(&package, to)?;
+    separate(from, to)?;
+    let model = package.model()?;
+    if !matches!(model.r#type, Some(spec::model::Type::MlProgram(_))) {
+        return copy_message(&package, &model, kind, to);
+    }
+    // The decoded message is not needed any more; programs are read from the package, weights and all.
+    drop(model);
+    let program = Program::from_package(&package)?;
+    match &crate::check::diagnostics(from, &program)[..] {
+        [] => {}
+        [one] => return Err(ToolError::new(one)),
+        [first, more @ ..] => return Err(ToolError::new(format!("{first}; and {} more, see `mil check`", more.len()))),
+    }
+    match kind {
+        PackageKind::Mlpackage => program.save(to)?,
+        PackageKind::Mlmodel => {
+            let model =
+                encode(&program, &mut InPlace).map_err(|e| ToolError::new(format!("`{}`: {e}", to.display())))?;
+            write_mlmodel(to, &model)?;
+        }
+    }
+    Ok(())
+}
+
+/// A bare model has no weight file.
+struct InPlace;
+
+impl WeightSink for InPlace {
+    fn put(&mut self, _: &Constant) -> Result<Option<(String, u64)>, SpecError> {
+        Ok(None)
+    }
+}
+
+fn copy_message(package: &PackageReader, model: &spec::Model, kind: PackageKind, to: &Path) -> Result<(), ToolError> {
+    match (kind, package.weights_dir()) {
+        (PackageKind::Mlmodel, _) => write_mlmodel(to, model)?,
+        (PackageKind::Mlpackage, None) => PackageWriter::create(to)?.finish(model)?,
+        (PackageKind::Mlpackage, Some(_)) => {
+            let what = "is no ML Program but has a weight file, which is not copied yet";
+            return Err(ToolError::new(format!("`{}`: {what}", package.path().display())));
+        }
+    }
+    Ok(())
+}
+
+/// What `to` shall be, by its ending.
+fn destination(package: &PackageReader, to: &Path) -> Result<PackageKind, ToolError> {
+    let wrong = |what: &str| Err(ToolError::new(format!("`{}`: {what}", to.display())));
+    match (to.extension().and_then(|e| e.to_str()), package.kind()) {
+        (Some("mlpackage"), _) => Ok(PackageKind::Mlpackage),
+        (Some("mlmodel"), PackageKind::Mlmodel) => Ok(PackageKind::Mlmodel),
+        (Some("mlmodel"), PackageKind::Mlpackage) => wrong(
+            "a package is not copied into a bare model, which has no place for weights; end the name in `.mlpackage`",
+        ),
+        _ => wrong("end the name in `.mlpackage`, or in `.mlmodel` for a bare model"),
+    }
+}
+
+/// A package is not written over itself, into itself, or over a directory that holds it.
+fn separate(from: &Path, to: &Path) -> Result<(), ToolError> {
+    let (a, b) = (real(from), real(to));
+    let (from, to) = (from.display(), to.display());
+    if a == b {
+        return Err(ToolError::new(format!("`{to}` is the model itself; give the copy another name")));
+    }
+    if b.starts_with(&a) {
+        return Err(ToolError::new(format!("`{to}` is inside `{from}`; give the copy another place")));
+    }
+    if a.starts_with(&b) {
+        return Err(ToolError::new(format!(
+            "`{from}` is inside `{to}`, which would be replaced; give the copy another place"
+        )));
+    }
+    Ok(())
+}
+
+/// The path without links, as far as it exists.
+fn real(path: &Path) -> PathBuf {
+    if let Ok(real) = path.canonicalize() {
+        return real;
+    }
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match (parent.canonicalize(), path.file_name()) {
+        (Ok(parent), Some(name)) => parent.join(name),
+        _ => path.to_path_buf(),
+    }
+}

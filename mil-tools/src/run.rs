@@ -1,0 +1,90 @@
+//! Runs a model on the tensors of a file.
+
+use std::{path::Path, time::Duration, time::Instant};
+
+use mil_core::{
+    types::DType,
+    weights::{SafeDType, SafeTensors, TensorView, write_safetensors},
+};
+use mil_runtime::{AnyTensor, Backend, BackendChoice, Model, Outputs};
+
+use crate::ToolError;
+
+/// How to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The function; else the default one.
+    pub function: Option<String>,
+    /// How often to predict; the outputs are those of the last time.
+    pub repeat: u32,
+    /// On what.
+    pub backend: Backend,
+}
+
+/// What was done.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The function that ran.
+    pub function: String,
+    /// What ran it.
+    pub backend: BackendChoice,
+    /// How long the model took to load.
+    pub load: Duration,
+    /// How long each prediction took.
+    pub predictions: Vec<Duration>,
+}
+
+/// Predicts with the tensors of one `.safetensors` file, which are converted to the dtypes that the model declares, and
+/// writes the outputs to another: whole, or not at all.
+///
+/// # Errors
+/// If a file cannot be read or written, the model cannot be run, or an input does not fit.
+pub fn run(model: &Path, inputs: &Path, outputs: &Path, options: &Options) -> Result<Report, ToolError> {
+    let file = SafeTensors::open(inputs)?;
+    let mut given = Vec::with_capacity(file.len());
+    for name in file.names() {
+        let about = |what: String| ToolError::new(format!("`{}`: tensor `{name}` {what}", inputs.display()));
+        let Some(entry) = file.get(name) else { continue };
+        let dtype = entry.dtype.dtype();
+        let dtype = dtype.ok_or_else(|| about(format!("is of {}, which cannot be computed with", entry.dtype)))?;
+        let tensor = AnyTensor::from_bytes(dtype, entry.shape, entry.bytes);
+        given.push((name.to_string(), tensor.map_err(|e| about(format!("cannot be used: {e}")))?));
+    }
+
+    let start = Instant::now();
+    let mut how = Model::options().backend(options.backend);
+    if let Some(function) = &options.function {
+        how = how.function(function);
+    }
+    let loaded = how.load(model)?;
+    let load = start.elapsed();
+
+    let mut predictions = vec![];
+    let mut last = None;
+    for _ in 0..options.repeat.max(1) {
+        let start = Instant::now();
+        last = Some(loaded.predict_converting(given.iter().cloned())?);
+        predictions.push(start.elapsed());
+    }
+    if let Some(last) = last {
+        write(outputs, last)?;
+    }
+    Ok(Report { function: loaded.function().to_string(), backend: loaded.backend().clone(), load, predictions })
+}
+
+fn write(path: &Path, outputs: Outputs) -> Result<(), ToolError> {
+    let mut views = vec![];
+    for (name, tensor) in outputs.iter() {
+        let found = (safe_dtype(tensor.dtype()), tensor.bytes());
+        let (Some(dtype), Some(bytes)) = found else {
+            let what = format!("output `{name}` is {}, which `{}` cannot hold", tensor.ty(), path.display());
+            return Err(ToolError::new(what));
+        };
+        views.push(TensorView { name, dtype, shape: tensor.shape(), bytes });
+    }
+    Ok(write_safetensors(path, views)?)
+}
+
+fn safe_dtype(dtype: DType) -> Option<SafeDType> {
+    SafeDType::ALL.iter().copied().find(|s| s.dtype() == Some(dtype))
+}

@@ -1,0 +1,10 @@
+use mil::prelude::*;
+
+#[mil_program]
+fn stem(x: Tensor<f32, 1, 3, 8, 8>, w: Weight<f32, 4, 3, 3, 3>) -> _ {
+    let a = mb::conv(x, w, [2, 2]);
+    let b = mb::conv(x, w, str);
+    mb::relu(x, x)
+}
+
+fn main() {}
