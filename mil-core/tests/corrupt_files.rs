@@ -115,15 +115,9 @@ fn package_with(dir: &Path, original: &str, changed: &str, content: &[u8]) -> Pa
     package
 }
 
-/// Programs of every kind that the test data has: loops, branches, weights, unknown and enumerated sizes, a classifier.
-const PROGRAMS: [&str; 6] = [
-    "loops.mlpackage",
-    "branches.mlpackage",
-    "any_size.mlpackage",
-    "casts.mlpackage",
-    "classifier.mlpackage",
-    "two_blobs.mlpackage",
-];
+/// Programs of every kind that the test data has: loops, branches, weights, unknown and enumerated sizes.
+const PROGRAMS: [&str; 5] =
+    ["loops.mlpackage", "branches.mlpackage", "any_size.mlpackage", "casts.mlpackage", "two_blobs.mlpackage"];
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
