@@ -164,7 +164,8 @@ impl Constant {
 
     /// The number of elements.
     pub fn count(&self) -> usize {
-        self.shape.iter().product()
+        // Only a weight that is not attached can have a shape of too many elements.
+        self.shape.iter().fold(1usize, |n, d| n.saturating_mul(*d))
     }
 
     /// The little-endian bytes; `None` for strings and for a weight that is not attached.

@@ -1,8 +1,10 @@
 //! Inference: types and known values of what an op gives.
 
+use std::borrow::Cow;
+
 use crate::{
     ir::Known,
-    types::{Dim, Opset, TensorType, Type},
+    types::{Dim, Opset, TensorType, Type, scope_id},
 };
 
 use super::error::OpError;
@@ -54,7 +56,7 @@ pub struct Cx<'a> {
     /// Whether the op stands in a program already (a file was read), and is not about to be written: then what Core ML
     /// runs is accepted even if it could not be built.
     pub reading: bool,
-    scope: &'a str,
+    scope: Cow<'a, str>,
     fresh: usize,
 }
 
@@ -62,7 +64,7 @@ impl<'a> Cx<'a> {
     /// A context. `scope` must be unique to the op in its function (its first output's name is): unknown sizes are
     /// named after it, so that inferring twice gives the same types.
     pub fn new(opset: Opset, scope: &'a str, blocks: &'a [BlockTypes]) -> Cx<'a> {
-        Cx { opset, blocks, reading: false, scope, fresh: 0 }
+        Cx { opset, blocks, reading: false, scope: scope_id(scope), fresh: 0 }
     }
 
     /// The same for an op of a program that was read.

@@ -42,6 +42,7 @@ impl Infer for Identity {
 /// - C1 `pred` is a scalar.
 /// - C2 both blocks give the same number of values.
 /// - C3 each pair of values has compatible types: the same dtype and rank; sizes that differ become unknown.
+/// - C4 the blocks have no inputs: they see what is around them.
 #[derive(Op, Clone, Debug)]
 #[op(name = "cond", since = iOS15, outputs = variadic, blocks = 2, constructor = false)]
 pub struct Cond {
@@ -56,6 +57,9 @@ impl Infer for Cond {
             return Err(OpError::at("pred", format!("`pred` must be a scalar, found {}", self.pred.ty))); // C1
         }
         let [yes, no] = cx.blocks else { return Err(OpError::new("needs two blocks")) };
+        if !yes.inputs.is_empty() || !no.inputs.is_empty() {
+            return Err(OpError::new("its blocks take no inputs")); // C4
+        }
         if yes.outputs.len() != no.outputs.len() {
             let (a, b) = (yes.outputs.len(), no.outputs.len());
             return Err(OpError::new(format!("the branches give {a} and {b} values; they must give as many"))); // C2

@@ -31,8 +31,10 @@ enum Values {
 }
 use Values::{Floats, Ints};
 
+/// Whether there are few elements, also in every slice: a shape `[0, 1 << 40]` has none, but a sum over its first
+/// dimension has.
 fn small(shape: &[usize]) -> bool {
-    shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d)).is_some_and(|n| n <= LIMIT)
+    shape.iter().try_fold(1usize, |n, d| n.checked_mul((*d).max(1))).is_some_and(|n| n <= LIMIT)
 }
 
 fn elements(arg: &Arg) -> Option<Elements> {

@@ -53,11 +53,19 @@ pub(super) fn decode_with(
     known_ops(program)?;
     let description = model.description.clone().unwrap_or_default();
     let multifunction = !description.functions.is_empty();
+    // One description for many functions would say nothing of any.
+    if !multifunction && program.functions.len() > 1 {
+        let message = format!("the program has {} functions but the description lists none", program.functions.len());
+        return Err(SpecError::new(message));
+    }
+    let described: BTreeMap<&str, &spec::FunctionDescription> =
+        description.functions.iter().map(|d| (&d.name[..], d)).collect();
     let mut functions = BTreeMap::new();
     for (name, f) in &program.functions {
         let inside = |e: SpecError| e.inside(format!("function `{name}`"));
         let mut function = Function::new(name, opset);
-        describe(&mut function, &description, multifunction).map_err(inside)?;
+        describe(&mut function, &description, multifunction.then(|| described.get(&name[..]).copied()))
+            .map_err(inside)?;
         let decoder = Decoder { function, source, scopes: vec![HashMap::new()], opset, sizes };
         functions.insert(name.clone(), decoder.function(f).map_err(inside)?);
     }
@@ -110,10 +118,15 @@ fn known_ops(program: &mil::Program) -> Result<(), SpecError> {
     Err(SpecError::new(format!("the program uses ops that are not supported yet: {}", list.join(", "))))
 }
 
-fn describe(f: &mut Function, d: &spec::ModelDescription, multifunction: bool) -> Result<(), SpecError> {
+/// `own` is the function's own description, in a model that has such.
+fn describe(
+    f: &mut Function,
+    d: &spec::ModelDescription,
+    own: Option<Option<&spec::FunctionDescription>>,
+) -> Result<(), SpecError> {
     let read = |all: &[spec::FeatureDescription]| all.iter().map(features::read).collect::<Result<Vec<_>, _>>();
-    if multifunction {
-        let Some(d) = d.functions.iter().find(|d| d.name == f.name) else { return Ok(()) };
+    if let Some(own) = own {
+        let Some(d) = own else { return Ok(()) };
         (f.input_features, f.output_features, f.state_features) = (read(&d.input)?, read(&d.output)?, read(&d.state)?);
         f.predicted_feature = d.predicted_feature_name.clone();
         f.predicted_probabilities = d.predicted_probabilities_name.clone();
@@ -157,9 +170,13 @@ impl Decoder<'_> {
         };
         self.function.attributes = read_attributes(&f.attributes, self.source)?;
         let mut position = 0;
+        let mut features: HashMap<String, Feature> = HashMap::new();
+        for f in self.function.input_features.iter().chain(&self.function.state_features) {
+            features.entry(f.name.clone()).or_insert_with(|| f.clone());
+        }
         for (i, input) in f.inputs.iter().enumerate() {
             let ty = self.declared(input)?;
-            let ty = self.with_domains(&input.name, ty, &mut position);
+            let ty = self.with_domains(&input.name, ty, features.get(&input.name), &mut position);
             let id = self.define(&input.name, ty, Def::Input(i));
             self.function.inputs.push(id);
         }
@@ -172,12 +189,10 @@ impl Decoder<'_> {
     }
 
     /// A function input's unknown sizes, with the domains that the description gives them.
-    fn with_domains(&self, name: &str, ty: Type, position: &mut usize) -> Type {
+    fn with_domains(&self, name: &str, ty: Type, feature: Option<&Feature>, position: &mut usize) -> Type {
         let f = &self.function;
-        let of = |features: &[Feature]| features.iter().find(|d| d.name == name).cloned();
-        let feature = of(&f.input_features).or_else(|| of(&f.state_features));
-        let named = |t: TensorType| {
-            let domains = feature.map_or(vec![None; t.rank()], |d| features::domains(&d, t.rank()));
+        let mut named = |t: TensorType| {
+            let domains = feature.map_or(vec![None; t.rank()], |d| features::domains(d, t.rank()));
             let start = *position;
             *position += t.rank();
             let dim = |(i, (d, domain)): (usize, (&Dim, Option<Domain>))| match d.value() {
@@ -200,7 +215,7 @@ impl Decoder<'_> {
     fn declared(&self, v: &mil::NamedValueType) -> Result<Type, SpecError> {
         let inside = |e: SpecError| e.inside(format!("value `{}`", v.name));
         let ty = v.r#type.as_ref().ok_or_else(|| inside(SpecError::new("it has no type")))?;
-        read_type(ty, &mut Unknowns { name: &v.name, count: 0 }).map_err(inside)
+        read_type(ty, &mut Unknowns::of(&v.name)).map_err(inside)
     }
 
     fn define(&mut self, name: &str, ty: Type, def: Def) -> ValueId {

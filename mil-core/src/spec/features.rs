@@ -29,6 +29,17 @@ const COLORS: [(ColorSpace, image::ColorSpace); 5] = [
     (ColorSpace::GrayscaleF16, image::ColorSpace::GrayscaleFloat16),
 ];
 
+/// A model has at most 128 enumerated shapes (Core ML's limit); files are read a little more leniently.
+const MAX_ENUMERATED: usize = 128;
+const MAX_ENUMERATED_READ: usize = 4096;
+
+fn enumerated(count: usize) -> Result<(), SpecError> {
+    if count <= MAX_ENUMERATED_READ {
+        return Ok(());
+    }
+    Err(SpecError::new(format!("{count} enumerated sizes are too many; Core ML takes {MAX_ENUMERATED}, use a range")))
+}
+
 /// The description of a value by its type alone.
 ///
 /// # Errors
@@ -66,9 +77,14 @@ fn input_sizes(t: &TensorType) -> ArrayFeature {
         return ArrayFeature { shape, ..ArrayFeature::default() };
     }
     // Enumerated sizes can be said only if every symbol is one of a list; then all combinations are allowed. With a
-    // range among them, the description says ranges, which are wider.
+    // range among them, or too many combinations, the description says ranges, which are wider.
     let mut sizes: Vec<Vec<(&crate::types::Symbol, i64)>> = vec![vec![]];
-    let lists = symbols.iter().all(|s| matches!(s.domain(), Domain::OneOf(_)));
+    let count = |s: &crate::types::Symbol| match s.domain() {
+        Domain::OneOf(list) => Some(list.len()),
+        Domain::Range { .. } => None,
+    };
+    let combinations = symbols.iter().try_fold(1usize, |n, s| n.checked_mul(count(s)?));
+    let lists = combinations.is_some_and(|n| n <= MAX_ENUMERATED);
     if lists {
         for s in &symbols {
             let Domain::OneOf(list) = s.domain() else { continue };
@@ -101,13 +117,8 @@ pub(crate) fn domains(feature: &Feature, rank: usize) -> Vec<Option<Domain>> {
     let span =
         |(min, max): (u64, i64)| Domain::Range { min: min.min(i64::MAX as u64) as i64, max: (max >= 0).then_some(max) };
     let one_of = |sizes: &mut dyn Iterator<Item = i64>| {
-        let mut list: Vec<i64> = vec![];
-        sizes.for_each(|s| {
-            if !list.contains(&s) {
-                list.push(s)
-            }
-        });
-        Domain::OneOf(list)
+        let mut seen = std::collections::HashSet::new();
+        Domain::OneOf(sizes.filter(|s| seen.insert(*s)).collect())
     };
     let by_dim: Vec<Domain> = match &feature.kind {
         FeatureKind::Array(a) | FeatureKind::State(a) => match &a.flexibility {
@@ -233,7 +244,7 @@ pub fn read(f: &spec::FeatureDescription) -> Result<Feature, SpecError> {
         T::Int64Type(_) => FeatureKind::Int64,
         T::DoubleType(_) => FeatureKind::Double,
         T::StringType(_) => FeatureKind::String,
-        T::ImageType(i) => FeatureKind::Image(read_image(i)),
+        T::ImageType(i) => FeatureKind::Image(read_image(i)?),
         T::MultiArrayType(a) => FeatureKind::Array(read_array(a)?),
         T::DictionaryType(d) => {
             use spec::dictionary_feature_type::KeyType;
@@ -265,6 +276,7 @@ fn read_array(a: &spec::ArrayFeatureType) -> Result<ArrayFeature, SpecError> {
     let flexibility = match &a.shape_flexibility {
         None => ArrayFlexibility::Fixed,
         Some(F::EnumeratedShapes(e)) => {
+            enumerated(e.shapes.len())?;
             ArrayFlexibility::Enumerated(e.shapes.iter().map(|s| s.shape.clone()).collect())
         }
         Some(F::ShapeRange(r)) => ArrayFlexibility::Range(r.size_ranges.iter().map(read_range).collect()),
@@ -277,18 +289,19 @@ fn read_array(a: &spec::ArrayFeatureType) -> Result<ArrayFeature, SpecError> {
     Ok(ArrayFeature { dtype, shape: a.shape.clone(), flexibility, default })
 }
 
-fn read_image(i: &spec::ImageFeatureType) -> ImageFeature {
+fn read_image(i: &spec::ImageFeatureType) -> Result<ImageFeature, SpecError> {
     use image::SizeFlexibility as F;
     let color = COLORS.iter().find(|(_, n)| *n as i32 == i.color_space).map_or(ColorSpace::Unspecified, |(c, _)| *c);
     let range = |r: &Option<spec::SizeRange>| r.as_ref().map_or((0, -1), read_range);
     let flexibility = match &i.size_flexibility {
         None => ImageFlexibility::Fixed,
         Some(F::EnumeratedSizes(e)) => {
+            enumerated(e.sizes.len())?;
             ImageFlexibility::Enumerated(e.sizes.iter().map(|s| (s.width, s.height)).collect())
         }
         Some(F::ImageSizeRange(r)) => {
             ImageFlexibility::Range { width: range(&r.width_range), height: range(&r.height_range) }
         }
     };
-    ImageFeature { width: i.width, height: i.height, color, flexibility }
+    Ok(ImageFeature { width: i.width, height: i.height, color, flexibility })
 }

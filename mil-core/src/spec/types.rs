@@ -1,7 +1,9 @@
 //! Types <-> messages.
 
+use std::borrow::Cow;
+
 use super::{SpecError, mil};
-use crate::types::{DType, Dim, TensorType, Type};
+use crate::types::{DType, Dim, TensorType, Type, scope_id};
 
 macro_rules! data_types {
     ($($dtype:ident = $proto:ident),* $(,)?) => {
@@ -63,13 +65,20 @@ pub(crate) fn value_type(ty: &Type) -> mil::ValueType {
     mil::ValueType { r#type: Some(kind) }
 }
 
+/// No tensor has more dimensions: Core ML takes five, and constants of packed weights have a few more.
+const MAX_RANK: usize = 32;
+
 /// How unknown dimensions are named when types are read: after the value, so that each is its own.
 pub(crate) struct Unknowns<'a> {
-    pub(crate) name: &'a str,
-    pub(crate) count: usize,
+    name: Cow<'a, str>,
+    count: usize,
 }
 
-impl Unknowns<'_> {
+impl<'a> Unknowns<'a> {
+    pub(crate) fn of(value: &'a str) -> Unknowns<'a> {
+        Unknowns { name: scope_id(value), count: 0 }
+    }
+
     fn next(&mut self) -> Dim {
         self.count += 1;
         Dim::unknown(format_args!("{}.{}", self.name, self.count))
@@ -94,6 +103,9 @@ pub(crate) fn read_tensor_type(t: &mil::TensorType, unknowns: &mut Unknowns<'_>)
     if t.rank != t.dimensions.len() as i64 {
         let message = format!("a tensor type says rank {} but has {} dimensions", t.rank, t.dimensions.len());
         return Err(SpecError::new(message));
+    }
+    if t.dimensions.len() > MAX_RANK {
+        return Err(SpecError::new(format!("a tensor of rank {} is not supported; at most {MAX_RANK}", t.rank)));
     }
     let dims = t.dimensions.iter().map(|d| read_dimension(d, unknowns)).collect::<Result<Vec<_>, _>>()?;
     Ok(TensorType::new(dtype(t.data_type)?, dims))

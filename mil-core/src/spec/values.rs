@@ -183,7 +183,7 @@ pub(crate) fn attribute(a: &Attribute, sink: &mut dyn WeightSink) -> Result<mil:
 pub(crate) fn read_attribute(v: &mil::Value, source: &dyn WeightSource) -> Result<Attribute, SpecError> {
     use mil::value::immediate_value::Value as V;
     let missing = || SpecError::new("a value is incomplete");
-    let mut unknowns = Unknowns { name: "value", count: 0 };
+    let mut unknowns = Unknowns::of("value");
     let ty = read_type(v.r#type.as_ref().ok_or_else(missing)?, &mut unknowns)?;
     let all = |items: &[mil::Value]| items.iter().map(|i| read_attribute(i, source)).collect::<Result<Vec<_>, _>>();
     let immediate = match v.value.as_ref().ok_or_else(missing)? {

@@ -32,7 +32,8 @@ impl Domain {
     /// Any size at all, as an unknown dimension of a file has it.
     pub const ANY: Domain = Domain::Range { min: 0, max: None };
 
-    fn bounds(&self) -> Bounds {
+    /// The least and the greatest size; `None` where there is no bound.
+    pub fn bounds(&self) -> (Option<i64>, Option<i64>) {
         match self {
             Domain::Range { min, max } => (Some(*min), *max),
             Domain::OneOf(sizes) => (sizes.iter().min().copied(), sizes.iter().max().copied()),
@@ -115,6 +116,18 @@ enum Repr {
 /// The size of one dimension: a number, or an expression over symbols.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Dim(Repr);
+
+/// The name of a value as the beginning of names of unknown sizes: itself, or a hash if it is long, since one long name
+/// may have many sizes.
+pub(crate) fn scope_id(name: &str) -> std::borrow::Cow<'_, str> {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    if name.len() <= 64 {
+        return name.into();
+    }
+    let mut hasher = DefaultHasher::new();
+    name.hash(&mut hasher);
+    format!("{:x}", hasher.finish()).into()
+}
 
 type Bounds = (Option<i64>, Option<i64>);
 

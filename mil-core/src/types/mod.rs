@@ -8,6 +8,7 @@ pub mod opset;
 pub mod shape;
 pub mod ty;
 
+pub(crate) use dim::scope_id;
 pub use dim::{Dim, Domain, Symbol};
 pub use dtype::DType;
 pub use opset::Opset;

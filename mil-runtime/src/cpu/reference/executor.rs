@@ -1,10 +1,13 @@
 //! Runs a function op by op.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use mil_core::{
     ir::{Binding, BlockId, Function, OpId, ValueId},
-    types::Symbol,
+    types::{Dim, Symbol},
 };
 
 use super::{Bound, Cx, kernel};
@@ -17,6 +20,8 @@ pub struct Executor {
     constants: Vec<(ValueId, Arc<AnyTensor>)>,
     /// Per op, the values that nobody uses after it.
     dead: Vec<Vec<ValueId>>,
+    /// How often bodies of loops may run, all together.
+    max_rounds: Option<u64>,
 }
 
 enum Step {
@@ -71,7 +76,15 @@ impl Executor {
             steps_by_index[id.index()] = step;
         }
         let dead = dead_after(&function, count);
-        Ok(Executor { function, steps: steps_by_index, constants, dead })
+        Ok(Executor { function, steps: steps_by_index, constants, dead, max_rounds: None })
+    }
+
+    /// The same, but a run in which the bodies of `while_loop`s run more often than this, all together, is an error.
+    ///
+    /// Without a limit a loop runs as long as its condition holds, which may be for ever: set one for programs from
+    /// people you do not trust.
+    pub fn with_loop_limit(self, rounds: u64) -> Executor {
+        Executor { max_rounds: Some(rounds), ..self }
     }
 
     /// The function that it runs.
@@ -99,7 +112,8 @@ impl Executor {
         if let Some(name) = inputs.keys().next() {
             return Err(RunError::new(format!("the function `{}` has no input `{name}`", self.function.name)));
         }
-        self.run_block(self.function.body, &mut values)?;
+        let mut rounds = 0;
+        self.run_block(self.function.body, &mut values, &mut rounds)?;
         let mut outputs = BTreeMap::new();
         for &id in self.function.outputs() {
             let data = self.function.value(id);
@@ -110,7 +124,7 @@ impl Executor {
         Ok(outputs)
     }
 
-    fn run_block(&self, block: BlockId, values: &mut Values) -> Result<(), RunError> {
+    fn run_block(&self, block: BlockId, values: &mut Values, rounds: &mut u64) -> Result<(), RunError> {
         for &id in &self.function.block(block).ops {
             let op = self.function.op(id);
             let fail = |e: RunError| e.in_op(&op.name, op.def.name);
@@ -119,6 +133,7 @@ impl Executor {
                 Step::Kernel(kernel) => {
                     let outputs = kernel.run(&Cx { values }).map_err(fail)?;
                     for (id, out) in op.outputs.iter().zip(outputs) {
+                        self.check_output(*id, &out).map_err(fail)?;
                         values[id.index()] = Some(Arc::new(out));
                     }
                 }
@@ -126,10 +141,10 @@ impl Executor {
                     let pred = self.value(id, "pred", 0, values)?;
                     let pred = truth(&pred).map_err(fail)?;
                     let branch = op.blocks[usize::from(!pred)];
-                    self.run_block(branch, values)?;
+                    self.run_block(branch, values, rounds)?;
                     self.copy(&self.function.block(branch).outputs, &op.outputs, values);
                 }
-                Step::While => self.run_while(id, values)?,
+                Step::While => self.run_while(id, values, rounds)?,
             }
             for value in &self.dead[id.index()] {
                 values[value.index()] = None;
@@ -138,7 +153,19 @@ impl Executor {
         Ok(())
     }
 
-    fn run_while(&self, id: OpId, values: &mut Values) -> Result<(), RunError> {
+    /// A file may declare a size as a number where inference leaves it open; what runs after relies on it.
+    fn check_output(&self, id: ValueId, tensor: &AnyTensor) -> Result<(), RunError> {
+        let data = self.function.value(id);
+        let Some(ty) = data.ty.tensor() else { return Ok(()) };
+        let sizes = ty.shape.iter().zip(tensor.shape());
+        let fits = |(dim, size): (&Dim, &usize)| dim.value().is_none_or(|d| usize::try_from(d) == Ok(*size));
+        if ty.dtype == tensor.dtype() && ty.rank() == tensor.rank() && sizes.into_iter().all(fits) {
+            return Ok(());
+        }
+        Err(RunError::new(format!("output `{}` is declared as {ty} but is {}", data.name, tensor.ty())))
+    }
+
+    fn run_while(&self, id: OpId, values: &mut Values, rounds: &mut u64) -> Result<(), RunError> {
         let op = self.function.op(id);
         let [condition, body] = op.blocks[..] else { return Err(RunError::new("`while_loop` needs two blocks")) };
         let mut vars: Vec<Option<Arc<AnyTensor>>> = vec![];
@@ -147,7 +174,7 @@ impl Executor {
         }
         loop {
             self.set(&self.function.block(condition).inputs, &vars, values);
-            self.run_block(condition, values)?;
+            self.run_block(condition, values, rounds)?;
             let go = self.function.block(condition).outputs.first().and_then(|v| values[v.index()].clone());
             let go = go.ok_or_else(|| RunError::new("the condition gives nothing"))?;
             if !truth(&go).map_err(|e| e.in_op(&op.name, op.def.name))? {
@@ -155,7 +182,12 @@ impl Executor {
                 return Ok(());
             }
             self.set(&self.function.block(body).inputs, &vars, values);
-            self.run_block(body, values)?;
+            *rounds += 1;
+            if self.max_rounds.is_some_and(|max| *rounds > max) {
+                let message = format!("loops ran {} times, which is the limit", *rounds - 1);
+                return Err(RunError::new(message).in_op(&op.name, op.def.name));
+            }
+            self.run_block(body, values, rounds)?;
             vars = self.function.block(body).outputs.iter().map(|v| values[v.index()].clone()).collect();
         }
     }
@@ -204,11 +236,10 @@ fn dead_after(function: &Function, count: usize) -> Vec<Vec<ValueId>> {
             }
         }
     }
+    let outputs: BTreeSet<ValueId> = function.outputs().iter().copied().collect();
     let mut dead = vec![vec![]; count];
     for (value, op) in last {
-        if !function.outputs().contains(&value)
-            && !matches!(function.value(value).known, Some(mil_core::ir::Known::Constant(_)))
-        {
+        if !outputs.contains(&value) && !matches!(function.value(value).known, Some(mil_core::ir::Known::Constant(_))) {
             dead[op.index()].push(value);
         }
     }
@@ -244,6 +275,18 @@ mod tests {
         assert_eq!(run(false, vector(&[1.0])).unwrap()["y"], vector(&[1.0]));
         let wrong = run(true, AnyTensor::new([1, 1], vec![1f32]).unwrap()).unwrap_err();
         assert!(wrong.to_string().contains("input `x` must be Tensor<f32, N>, found Tensor<f32, 1, 1>"), "{wrong}");
+        let loops = {
+            let mut g = Graph::new("main", Opset::iOS17);
+            let go = g.input("go", TensorType::scalar(DType::Bool));
+            let n = g.constant("n", mil_core::ir::Constant::scalar(1i32));
+            let body = |g: &mut Graph, v: &[mil_core::graph::Value]| Ok(vec![g.push(mb::add(&v[0], 1))?]);
+            let out = g.while_loop(vec![n], |_, _| Ok(go.clone()), body).unwrap();
+            let p = g.finish([("y", out[0].clone())]).unwrap();
+            Executor::new(p.main().unwrap().clone()).unwrap().with_loop_limit(9)
+        };
+        let run = |go| loops.run(BTreeMap::from([("go".to_string(), AnyTensor::bools([], &[go]).unwrap())]));
+        assert_eq!(run(false).unwrap()["y"], AnyTensor::scalar(1i32));
+        assert!(run(true).unwrap_err().to_string().contains("loops ran 9 times, which is the limit"));
         let missing = e.run(BTreeMap::new()).unwrap_err();
         assert_eq!(missing.to_string(), "input `x` is missing");
     }

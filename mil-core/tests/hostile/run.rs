@@ -1,0 +1,35 @@
+//! Running what was accepted. (Only where the runtime is at hand.)
+
+use std::collections::BTreeMap;
+
+use mil_core::{
+    ir::Function,
+    types::{Dim, Type},
+};
+use mil_runtime::{cpu::reference::Executor, tensor::AnyTensor};
+
+/// More elements than this are not tried: a program may take as long as it is large.
+const LARGE: i64 = 1 << 14;
+
+/// Runs a function on zeros.
+pub fn run_on_zeros(function: &Function) -> Result<(), String> {
+    let large = |ty: &Type| ty.tensor().is_some_and(|t| t.shape.volume().bounds().0.is_none_or(|n| n > LARGE));
+    let ids = function.walk().into_iter().flat_map(|o| function.op(o).outputs.clone());
+    if ids.chain(function.inputs.clone()).any(|v| large(&function.value(v).ty)) {
+        return Err("too large to try".into());
+    }
+    let executor = Executor::new(function.clone()).map_err(|e| e.to_string())?.with_loop_limit(10);
+    let mut inputs = BTreeMap::new();
+    for &id in &function.inputs {
+        let value = function.value(id);
+        let Some(ty) = value.ty.tensor() else { return Err("an input is no tensor".into()) };
+        let size = |d: &Dim| d.eval(&|s| s.domain().bounds().0.map(|n| n.max(1)));
+        let shape: Option<Vec<usize>> = ty.shape.iter().map(|d| usize::try_from(size(d)?).ok()).collect();
+        let count = |s: &[usize]| s.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
+        let shape = shape.filter(|s| count(s).is_some_and(|n| n <= LARGE as usize)).ok_or("an input is too large")?;
+        let bytes = vec![0; count(&shape).and_then(|n| ty.dtype.packed_len(n)).unwrap_or(0)];
+        let tensor = AnyTensor::from_bytes(ty.dtype, shape, bytes).map_err(|e| e.to_string())?;
+        inputs.insert(value.name.clone(), tensor);
+    }
+    executor.run(inputs).map(drop).map_err(|e| e.to_string())
+}
