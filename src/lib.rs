@@ -10,7 +10,10 @@ pub use mil_core::{
     types::{self, DType, Dim, Domain, Opset, Shape, Symbol, TensorType},
     weights,
 };
-pub use mil_macros::{mil, mil_program};
+#[doc = include_str!("docs/mil.md")]
+pub use mil_macros::mil;
+#[doc = include_str!("docs/mil_program.md")]
+pub use mil_macros::mil_program;
 pub use mil_runtime::{
     self as runtime, AnyTensor, Backend, ComputeUnits, Model, ModelOptions, Outputs, RunError,
     typed::{DYN, NONE, Program, State, Tensor, Weight, Weights},

@@ -149,6 +149,7 @@ fn body(attr: &ProgramAttr, lowering: &Lowering) -> TokenStream {
 
 fn shadow(attr: &ProgramAttr, lowering: &Lowering) -> TokenStream {
     let (items, ops) = (&lowering.shadow, &lowering.op_paths);
+    // Empty where a compiler runs us: it would drop the shadow.
     let guard = if attr.check_shadow { quote!() } else { quote!(#[cfg(rust_analyzer)]) };
     quote! {
         #[allow(unused, unexpected_cfgs, non_upper_case_globals, non_snake_case, clippy::all, missing_docs)]

@@ -16,8 +16,25 @@ use quote::{format_ident, quote};
 
 use crate::value::{Const, Val};
 
+/// `quote!`, if there is a shadow to write.
+macro_rules! restate {
+    ($lower:ident, $($tokens:tt)*) => {
+        if $lower.shadow.on { quote!($($tokens)*) } else { proc_macro2::TokenStream::new() }
+    };
+}
+pub(crate) use restate;
+
+/// Whether a compiler runs the macro, which would read the shadow only to drop it. Whoever is not known to be one gets it.
+pub(crate) fn compiler_runs_us() -> bool {
+    let exe = std::env::current_exe().ok();
+    let name = exe.as_deref().and_then(|p| p.file_stem()).and_then(|n| n.to_str());
+    matches!(name, Some("rustc" | "clippy-driver" | "rustdoc"))
+}
+
 /// The parts of the shadow that are collected on the way.
 pub(crate) struct Shadow {
+    /// Whether it is written at all: tokens cost more than all the rest of lowering.
+    pub(crate) on: bool,
     /// Flexible dimensions: const parameters of the shadow.
     dims: std::cell::RefCell<BTreeSet<String>>,
     params: TokenStream,
@@ -28,8 +45,9 @@ pub(crate) struct Shadow {
 }
 
 impl Shadow {
-    pub(crate) fn new() -> Shadow {
+    pub(crate) fn new(on: bool) -> Shadow {
         Shadow {
+            on,
             dims: Default::default(),
             params: TokenStream::new(),
             items: TokenStream::new(),
@@ -41,6 +59,9 @@ impl Shadow {
 
     /// The type that the IDE shows for a value.
     pub(crate) fn ty(&self, val: &Val) -> TokenStream {
+        if !self.on {
+            return TokenStream::new();
+        }
         match val {
             Val::Value(v) => match v.ty() {
                 Type::Tensor(t) => self.tensor("Tensor", t),
@@ -92,36 +113,48 @@ impl Shadow {
 
     /// A value of the type, from nowhere.
     pub(crate) fn any(&self, val: &Val) -> TokenStream {
+        if !self.on {
+            return TokenStream::new();
+        }
         let ty = self.ty(val);
         quote!(::mil::__private::any::<#ty>())
     }
 
     /// The value of a call.
     pub(crate) fn of(&self, val: &Val, call: &TokenStream) -> TokenStream {
+        if !self.on {
+            return TokenStream::new();
+        }
         let ty = self.ty(val);
         quote!(::mil::__private::of::<_, #ty>(#call))
     }
 
     pub(crate) fn param(&mut self, ident: &Ident, ty: TokenStream) {
+        if !self.on {
+            return;
+        }
         self.params.extend(quote!(#ident: #ty,));
     }
 
     /// A `const` of the program.
     pub(crate) fn item(&mut self, ident: &Ident, item: TokenStream) {
-        if self.item_names.insert(ident.to_string()) {
+        if self.on && self.item_names.insert(ident.to_string()) {
             self.items.extend(item);
         }
     }
 
     /// A function of the program, as it was first inlined.
     pub(crate) fn helper(&mut self, ident: &Ident, params: &[TokenStream], body: &TokenStream) {
-        if self.helper_names.insert(ident.to_string()) {
+        if self.on && self.helper_names.insert(ident.to_string()) {
             self.helpers.extend(quote!(fn #ident(#(#params),*) { #body; }));
         }
     }
 
     /// The items, for a `const _` block.
     pub(crate) fn finish(self, body: &TokenStream) -> TokenStream {
+        if !self.on {
+            return TokenStream::new();
+        }
         let dims = self.dims.into_inner();
         let names: Vec<Ident> = dims.iter().map(|d| Ident::new(d, Span::call_site())).collect();
         let (params, items, helpers) = (self.params, self.items, self.helpers);

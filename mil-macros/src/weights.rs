@@ -18,6 +18,9 @@ use crate::{
 /// Files up to this many bytes become part of the executable unless `embed` says otherwise.
 pub(crate) const EMBED_LIMIT: u64 = 4 << 20;
 
+/// Dtype (`None` if MIL does not have it) and shape by name.
+type Tensors = BTreeMap<String, (Option<DType>, Vec<usize>)>;
+
 /// What is known of the weights file.
 #[derive(Clone, Debug)]
 pub(crate) struct WeightsFile {
@@ -31,7 +34,7 @@ pub(crate) struct WeightsFile {
     pub(crate) size: u64,
     /// The float dtype that its floats are converted to.
     pub(crate) convert: Option<DType>,
-    tensors: BTreeMap<String, (Option<DType>, Vec<usize>)>,
+    tensors: Tensors,
 }
 
 impl WeightsFile {
@@ -117,7 +120,7 @@ impl WeightsFile {
     }
 }
 
-fn read(path: &Path) -> Result<BTreeMap<String, (Option<DType>, Vec<usize>)>, String> {
+fn read(path: &Path) -> Result<Tensors, String> {
     let header = SafeTensorsHeader::open(path).map_err(|e| e.to_string())?;
     let entry = |(name, info): (&str, &mil_core::weights::TensorInfo)| {
         (name.to_string(), (info.dtype.dtype(), info.shape.clone()))

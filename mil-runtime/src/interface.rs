@@ -199,8 +199,10 @@ impl InputInfo {
     fn left_out(&self) -> Result<AnyTensor, RunError> {
         match (&self.default, self.optional) {
             (Some((value, shape)), true) => {
-                let count = crate::tensor::checked_count(self.ty.dtype, shape)?;
-                AnyTensor::new(shape.clone(), vec![*value; count])?.converted(self.ty.dtype)
+                let dtype = self.ty.dtype;
+                let count = crate::tensor::checked_count(dtype, shape)?;
+                let one = AnyTensor::scalar(*value).converted(dtype)?;
+                AnyTensor::from_bytes(dtype, &shape[..], one.bytes().unwrap_or_default().repeat(count))
             }
             (None, true) => Err(RunError::new(format!(
                 "input `{}` is optional, but the model has no default for it; give it a value ({})",

@@ -8,12 +8,13 @@ pub mod cpu;
 pub mod error;
 pub mod interface;
 pub mod model;
-pub mod ndarray;
+mod ndarray;
 pub mod outputs;
 mod strided;
 pub mod tensor;
 pub mod typed;
 
+pub use self::ndarray::ArrayElement;
 pub use backend::{Backend, BackendChoice, ComputeUnits};
 pub use error::{RunError, SystemError};
 pub use interface::{InputInfo, OutputInfo};

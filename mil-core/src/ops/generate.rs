@@ -98,6 +98,14 @@ impl Range1d {
         Ok(steps as usize)
     }
 
+    /// The number at a place: floats are computed in f32, integers exactly (those of the dtypes taken fit into f64).
+    pub fn element(dtype: DType, start: f64, step: f64, place: usize) -> f64 {
+        match dtype.is_float() {
+            true => f64::from(start as f32 + place as f32 * step as f32),
+            false => start + step * place as f64,
+        }
+    }
+
     /// How many numbers there are, if the bounds hold symbols.
     fn symbolic(start: &Dim, end: &Dim, step: i64) -> Option<Dim> {
         let distance = if step > 0 { end.clone() - start.clone() } else { start.clone() - end.clone() };
@@ -134,9 +142,9 @@ impl Infer for Range1d {
 
 fn numbers(dtype: DType, start: f64, step: f64, count: usize) -> Option<Known> {
     let count = known::small_count(&[count])?;
-    let one = |i: usize| match dtype.is_float() {
-        true => Literal::Float(start + step * i as f64),
-        false => Literal::Int((start + step * i as f64) as i64), // exact: i32 fits into f64
+    let one = |i: usize| match (Range1d::element(dtype, start, step, i), dtype.is_float()) {
+        (v, true) => Literal::Float(v),
+        (v, false) => Literal::Int(v as i64),
     };
     let values: Vec<Literal> = (0..count).map(one).collect();
     Literal::constant_of(&values, vec![count], dtype).ok().map(Known::Constant)

@@ -371,6 +371,14 @@ impl Split {
     /// More outputs than this are refused: a number in a file must not exhaust memory.
     const MAX_PARTS: i64 = 1 << 16;
 
+    /// The dimension that is cut, counted from the start.
+    ///
+    /// # Errors
+    /// If it is none (C6).
+    pub fn dimension(&self) -> Result<usize, OpError> {
+        rules::axis(self.axis, self.x.rank(), "axis")
+    }
+
     /// The sizes of the parts.
     fn sizes(&self, size: &Dim) -> Result<Vec<Dim>, OpError> {
         if let Some(n) = self.num_splits
@@ -407,7 +415,7 @@ impl Split {
 
 impl Infer for Split {
     fn infer(&self, _: &mut Cx<'_>) -> Result<Vec<Inferred>, OpError> {
-        let axis = rules::axis(self.axis, self.x.rank(), "axis")?; // C6
+        let axis = self.dimension()?; // C6
         let mut start = Some(0);
         let part = |size: Dim| {
             let mut ty = self.x.ty.clone();

@@ -43,7 +43,49 @@ pub fn to_bytes(program: &Program) -> Result<Vec<u8>, SpecError> {
         let names = Constant::strings([names.len()], names).map_err(SpecError::new)?;
         f.attributes.insert(SYMBOLS.into(), Attribute::Tensor(names));
     }
-    Ok(encode(&program, &mut ByName)?.encode_to_vec())
+    Ok(from_the_inside(encode(&program, &mut ByName)?))
+}
+
+/// The bytes of `model.encode_to_vec()`, fields in another order.
+///
+/// A protobuf writer wants the length of a message before the message, and so measures what is inside once per level around
+/// it. Programs nest six levels deep around their ops, and this runs unoptimised inside of a compiler: the ops are written
+/// first, and each level around them is put together of bytes.
+fn from_the_inside(mut model: spec::Model) -> Vec<u8> {
+    use super::{mil, model::Type as Kind};
+    let Some(Kind::MlProgram(mut program)) = model.r#type.take() else { return model.encode_to_vec() };
+    let functions = std::mem::take(&mut program.functions);
+    let mut program_bytes = program.encode_to_vec();
+    for (name, mut function) in functions {
+        let blocks = std::mem::take(&mut function.block_specializations);
+        let mut function_bytes = function.encode_to_vec();
+        for (opset, mut block) in blocks {
+            let operations: Vec<mil::Operation> = std::mem::take(&mut block.operations);
+            let mut block_bytes = block.encode_to_vec();
+            operations.iter().for_each(|op| put(&mut block_bytes, 3, &op.encode_to_vec()));
+            put(&mut function_bytes, 3, &entry(&opset, &block_bytes));
+        }
+        put(&mut program_bytes, 2, &entry(&name, &function_bytes));
+    }
+    let mut bytes = model.encode_to_vec();
+    put(&mut bytes, 502, &program_bytes);
+    bytes
+}
+
+/// An entry of a map from strings to messages.
+fn entry(key: &str, value: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(key.len() + value.len() + 16);
+    put(&mut bytes, 1, key.as_bytes());
+    put(&mut bytes, 2, value);
+    bytes
+}
+
+/// A field that is a message, a string or bytes.
+fn put(out: &mut Vec<u8>, tag: u32, bytes: &[u8]) {
+    use prost::encoding::{WireType, encode_key, encode_varint};
+    encode_key(tag, WireType::LengthDelimited, out);
+    encode_varint(bytes.len() as u64, out);
+    out.extend_from_slice(bytes);
 }
 
 /// One string per dimension of an input: empty for a number, else `name domain` as [`parse_symbol`] reads it.
@@ -114,6 +156,16 @@ mod tests {
         mb,
         types::{DType, Opset},
     };
+
+    #[test]
+    fn written_from_the_inside_it_is_the_same_message() {
+        let mut g = Graph::new("main", Opset::iOS17);
+        let x = g.input("x", TensorType::new(DType::F32, [2]));
+        let y = g.push(mb::add(&x, 1.0)).unwrap();
+        let program = g.finish([("y", y)]).unwrap();
+        let model = encode(&program, &mut ByName).unwrap();
+        assert_eq!(spec::Model::decode(&from_the_inside(model.clone())[..]).unwrap(), model);
+    }
 
     #[test]
     fn sizes_keep_their_names_and_weights_theirs() {

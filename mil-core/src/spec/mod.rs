@@ -42,8 +42,8 @@ pub mod values;
 pub use decode::decode;
 pub use encode::encode;
 pub use error::SpecError;
-pub use features::read as read_feature;
 pub use features::by_type as feature_of_type;
+pub use features::read as read_feature;
 pub use values::{WeightSink, WeightSource};
 
 /// Programs: package `CoreML.Specification.MILSpec`.

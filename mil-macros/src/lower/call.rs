@@ -6,6 +6,7 @@ use quote::quote;
 use syn::{Expr, ExprCall, ExprMethodCall, Path};
 
 use super::{Lower, Lowered, format::FORMAT, operand::Given};
+use crate::shadow::restate;
 use crate::{
     diag::Place,
     suggest,
@@ -69,7 +70,10 @@ impl<'a> Lower<'a> {
             });
             let args: Vec<_> =
                 args.chain(setters.iter().flat_map(|s| &s.args)).map(|a| self.expr(a, None).shadow).collect();
-            return Lowered { val, shadow: quote!({ let _ = #path; let _ = (#(#args,)*); ::mil::__private::Unknown }) };
+            return Lowered {
+                val,
+                shadow: restate!(self, { let _ = #path; let _ = (#(#args,)*); ::mil::__private::Unknown }),
+            };
         };
         self.op_paths.entry(mil_name).or_insert_with(|| quote!(#path));
         let required: Vec<_> = def.params.iter().filter(|p| p.required).collect();
@@ -124,8 +128,8 @@ impl<'a> Lower<'a> {
             parts.poisoned = true;
         }
         let Parts { given, positional, chain, named, poisoned } = parts;
-        let positional = positional.into_iter().map(|p| p.unwrap_or_else(|| quote!(0)));
-        let shadow = quote!(#path(#(#positional),*)#chain);
+        let positional = positional.into_iter().map(|p| p.unwrap_or_else(|| restate!(self, 0)));
+        let shadow = restate!(self, #path(#(#positional),*)#chain);
         if poisoned {
             let val = Val::Poison;
             return Lowered { shadow: self.shadow.of(&val, &shadow), val };
@@ -157,7 +161,7 @@ impl<'a> Lower<'a> {
         let tokens = &v.shadow;
         let Some(param) = def.params.iter().find(|p| p.name == text) else {
             parts.poisoned = true;
-            parts.chain.extend(quote!(.#key(#tokens)));
+            parts.chain.extend(restate!(self, .#key(#tokens)));
             let hint = suggest::hint(&text, def.params.iter().map(|p| p.name));
             let all = if hint.is_empty() { format!("; it takes {}", list_params(def)) } else { hint };
             self.error(key, format!("`{}` has no parameter `{text}`{all}", def.name));
@@ -172,7 +176,7 @@ impl<'a> Lower<'a> {
             Some(position) => parts.positional[position] = Some(v.shadow),
             None => {
                 let key = syn::Ident::new(param.name, key.span());
-                parts.chain.extend(quote!(.#key(#tokens)));
+                parts.chain.extend(restate!(self, .#key(#tokens)));
             }
         }
         parts.given.push(Given::new(param.name, v.val, value));
@@ -193,7 +197,7 @@ impl<'a> Lower<'a> {
             && let Some(ident) = p.path.get_ident()
             && self.env.find(&ident.to_string()).is_none()
         {
-            parts.chain.extend(quote!(.#ident()));
+            parts.chain.extend(restate!(self, .#ident()));
         } else {
             self.expr(arg, None);
         }

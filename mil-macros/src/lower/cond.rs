@@ -2,12 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use mil_core::{graph::Value, ir::Literal, types::DType};
+use mil_core::{
+    graph::Value,
+    ir::{BlockId, Literal},
+    types::DType,
+};
 use proc_macro2::TokenStream;
 use quote::quote;
 use syn::{Expr, ExprIf, Stmt};
 
 use super::{Lower, Lowered, assigned::assigned, expr::MAX_ITEMS};
+use crate::shadow::restate;
 use crate::{
     diag::Place,
     env::VarId,
@@ -16,10 +21,13 @@ use crate::{
 
 /// A branch, lowered into a block that is still open for constants.
 struct Branch {
+    block: BlockId,
     val: Val,
     shadow: TokenStream,
     /// Variables of outside: before and after.
     assigned: BTreeMap<VarId, (Val, Val)>,
+    /// What its block gives; `None` if something is wrong, which has been said.
+    values: Option<Vec<Value>>,
 }
 
 impl<'a> Lower<'a> {
@@ -37,10 +45,10 @@ impl<'a> Lower<'a> {
             let branch = match (&i.else_branch, taken) {
                 (_, true) => self.block(&i.then_branch, hint),
                 (Some((_, e)), false) => self.expr(e, hint),
-                (None, false) => Lowered { val: Val::Unit, shadow: quote!(()) },
+                (None, false) => Lowered { val: Val::Unit, shadow: restate!(self, ()) },
             };
             let shadow = branch.shadow;
-            return Lowered { val: branch.val, shadow: quote!({ let _ = #tokens; #shadow }) };
+            return Lowered { val: branch.val, shadow: restate!(self, { let _ = #tokens; #shadow }) };
         }
         let pred_value = match &pred.val {
             Val::Value(v) => Some(v.clone()),
@@ -56,34 +64,29 @@ impl<'a> Lower<'a> {
         if else_first {
             order.reverse();
         }
-        let mut done: Vec<(bool, mil_core::ir::BlockId, Branch, Vec<VarId>, Option<Vec<Value>>)> = vec![];
-        let names = self.assigned_by(i);
+        // The first branch cannot know which variables the second assigns; the source says it.
+        let vars = self.assigned_by(i);
+        let mut done: Vec<Branch> = vec![];
         for then in order {
             let block = self.graph.open_block();
             self.open_frame();
-            let branch = self.branch(|lower| match (then, &i.else_branch) {
+            let mut branch = self.branch(block, |lower| match (then, &i.else_branch) {
                 (true, _) => lower.block(&i.then_branch, None),
                 (false, Some((_, e))) => lower.expr(e, None),
-                (false, None) => Lowered { val: Val::Unit, shadow: quote!(()) },
+                (false, None) => Lowered { val: Val::Unit, shadow: restate!(lower, ()) },
             });
-            let other = done.first().map(|(_, _, b, _, v)| (&b.val, v.clone()));
-            // The first branch cannot know which variables the second assigns; the source says it.
-            let vars = names.clone();
             let place = if then { Place::of(&i.then_branch) } else { Place::of(i) };
-            let values = self.branch_values(&branch, &vars, other, place);
-            let outputs = values.clone().unwrap_or_default();
+            branch.values = self.branch_values(&branch, &vars, done.first(), place);
             self.close_frame();
-            if let Err(e) = self.graph.close_block(block, outputs) {
+            if let Err(e) = self.graph.close_block(block, branch.values.clone().unwrap_or_default()) {
                 self.error_at(place, e);
             }
-            done.push((then, block, branch, vars, values));
+            done.push(branch);
         }
         if else_first {
             done.reverse();
         }
-        let (Some((_, no, else_branch, _, no_values)), Some((_, yes, then_branch, vars, yes_values))) =
-            (done.pop(), done.pop())
-        else {
+        let Ok([then_branch, else_branch]) = <[Branch; 2]>::try_from(done) else {
             return Lowered { val: Val::Poison, shadow: self.shadow.any(&Val::Poison) };
         };
         let same_structure = count(&then_branch.val) == count(&else_branch.val);
@@ -95,9 +98,9 @@ impl<'a> Lower<'a> {
             );
             self.error_at(Place::of(&i.if_token), message);
         }
-        let values = match (pred_value, yes_values, no_values) {
+        let values = match (pred_value, &then_branch.values, &else_branch.values) {
             (Some(pred), Some(a), Some(b)) if same_structure && !(a.is_empty() && b.is_empty()) => {
-                self.push_cond(i, pred, [yes, no], hint)
+                self.push_cond(i, pred, [then_branch.block, else_branch.block], hint)
             }
             (Some(_), Some(a), Some(b)) if same_structure && a.is_empty() && b.is_empty() => Some(vec![]),
             _ => None,
@@ -116,7 +119,7 @@ impl<'a> Lower<'a> {
         }
         let (p, a, b) = (&pred.shadow, &then_branch.shadow, &else_branch.shadow);
         let any = self.shadow.any(&val);
-        Lowered { shadow: quote!({ let _ = #p; { #a }; { #b }; #any }), val }
+        Lowered { shadow: restate!(self, { let _ = #p; { #a }; { #b }; #any }), val }
     }
 
     /// The variables of outside that either branch assigns.
@@ -149,11 +152,11 @@ impl<'a> Lower<'a> {
     }
 
     /// Lowers a branch and undoes what it assigned.
-    fn branch(&mut self, lower: impl FnOnce(&mut Self) -> Lowered) -> Branch {
+    fn branch(&mut self, block: BlockId, lower: impl FnOnce(&mut Self) -> Lowered) -> Branch {
         let existed = self.env.record();
         let Lowered { val, shadow } = lower(self);
         let assigned = self.env.undo(existed).into_iter().map(|(id, old, new)| (id, (old, new))).collect();
-        Branch { val, shadow, assigned }
+        Branch { block, val, shadow, assigned, values: None }
     }
 
     /// What a branch's block gives: its value, then the variables. `None` if something is wrong, which has been said.
@@ -161,7 +164,7 @@ impl<'a> Lower<'a> {
         &mut self,
         branch: &Branch,
         vars: &[VarId],
-        other: Option<(&Val, Option<Vec<Value>>)>,
+        other: Option<&Branch>,
         at: Place,
     ) -> Option<Vec<Value>> {
         let mut all = vec![];
@@ -170,10 +173,7 @@ impl<'a> Lower<'a> {
         for var in vars {
             all.push(branch.assigned.get(var).map_or_else(|| self.env.get(*var).clone(), |(_, new)| new.clone()));
         }
-        let like = |i: usize| -> Option<DType> {
-            let (_, values) = other.as_ref()?;
-            values.as_ref()?.get(i)?.dtype()
-        };
+        let like = |i: usize| -> Option<DType> { other?.values.as_ref()?.get(i)?.dtype() };
         let mut values = vec![];
         let mut wrong = false;
         for (i, val) in all.into_iter().enumerate() {
@@ -197,13 +197,7 @@ impl<'a> Lower<'a> {
         (!wrong).then_some(values)
     }
 
-    fn push_cond(
-        &mut self,
-        i: &ExprIf,
-        pred: Value,
-        blocks: [mil_core::ir::BlockId; 2],
-        hint: Option<&str>,
-    ) -> Option<Vec<Value>> {
+    fn push_cond(&mut self, i: &ExprIf, pred: Value, blocks: [BlockId; 2], hint: Option<&str>) -> Option<Vec<Value>> {
         let def = self.find_op("cond", Place::of(&i.if_token))?;
         match self.graph.push_blocks(def, vec![("pred", pred.into())], blocks.to_vec(), hint, None) {
             Ok(values) => Some(values),
@@ -260,8 +254,8 @@ impl<'a> Lower<'a> {
         }
         let tokens = &list.shadow;
         let (pat, body) = (&f.pat, first);
-        let round = body.map(|(ty, body)| quote!(let #pat: #ty = ::mil::__private::any(); { #body };));
-        Lowered { val: Val::Unit, shadow: quote!({ let _ = #tokens; #round }) }
+        let round = body.map(|(ty, body)| restate!(self, let #pat: #ty = ::mil::__private::any(); { #body };));
+        Lowered { val: Val::Unit, shadow: restate!(self, { let _ = #tokens; #round }) }
     }
 }
 

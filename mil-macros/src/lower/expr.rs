@@ -6,6 +6,7 @@ use quote::{ToTokens, quote};
 use syn::{Expr, Lit, UnOp};
 
 use super::{Lower, Lowered};
+use crate::shadow::restate;
 use crate::{
     diag::Place,
     sig::{TypeReader, Written},
@@ -27,11 +28,11 @@ impl<'a> Lower<'a> {
             Expr::Lit(l) => {
                 let val = self.literal(&l.lit);
                 // A suffix such as `f16` is none that rustc knows.
-                let shadow = if val.literal().is_some() { quote!(#l) } else { self.shadow.any(&val) };
+                let shadow = if val.literal().is_some() { restate!(self, #l) } else { self.shadow.any(&val) };
                 Lowered { val, shadow }
             }
             Expr::Array(a) => self.list(a.elems.iter(), false),
-            Expr::Tuple(t) if t.elems.is_empty() => Lowered { val: Val::Unit, shadow: quote!(()) },
+            Expr::Tuple(t) if t.elems.is_empty() => Lowered { val: Val::Unit, shadow: restate!(self, ()) },
             Expr::Tuple(t) => self.list(t.elems.iter(), true),
             Expr::Repeat(r) => self.repeat(r),
             Expr::Range(r) => self.range(r),
@@ -46,7 +47,7 @@ impl<'a> Lower<'a> {
             Expr::ForLoop(f) => self.for_loop(f),
             Expr::Block(b) if b.label.is_none() => {
                 let Lowered { val, shadow } = self.block(&b.block, hint);
-                Lowered { val, shadow: quote!({ #shadow }) }
+                Lowered { val, shadow: restate!(self, { #shadow }) }
             }
             Expr::Assign(a) => {
                 let name = match &*a.left {
@@ -56,7 +57,7 @@ impl<'a> Lower<'a> {
                 let right = self.expr(&a.right, name.as_deref());
                 let tokens = &right.shadow;
                 self.assign(&a.left, right.val);
-                Lowered { val: Val::Unit, shadow: quote!({ let _ = #tokens; }) }
+                Lowered { val: Val::Unit, shadow: restate!(self, { let _ = #tokens; }) }
             }
             Expr::Macro(m) => self.macro_call(&m.mac),
             other => {
@@ -80,10 +81,10 @@ impl<'a> Lower<'a> {
             let shadow = match val {
                 _ if self.env.is_mutable(id) => {
                     let ty = self.shadow.ty(&val);
-                    quote!(::mil::__private::own::<_, #ty>(&#ident))
+                    restate!(self, ::mil::__private::own::<_, #ty>(&#ident))
                 }
-                Val::Const(_) => quote!(#ident),
-                _ => quote!(&#ident),
+                Val::Const(_) => restate!(self, #ident),
+                _ => restate!(self, &#ident),
             };
             return Lowered { val, shadow };
         }
@@ -148,11 +149,11 @@ impl<'a> Lower<'a> {
         let shadow = if tuple {
             let own = items.iter().map(|i| {
                 let (tokens, ty) = (&i.shadow, self.shadow.ty(&i.val));
-                quote!(::mil::__private::own::<_, #ty>(#tokens))
+                restate!(self, ::mil::__private::own::<_, #ty>(#tokens))
             });
-            quote!((#(#own,)*))
+            restate!(self, (#(#own,)*))
         } else {
-            quote!(::mil::__private::List::new()#(.with(#tokens))*)
+            restate!(self, ::mil::__private::List::new()#(.with(#tokens))*)
         };
         let vals = items.into_iter().map(|i| i.val).collect();
         Lowered { val: if tuple { Val::Tuple(vals) } else { Val::List(vals) }, shadow }
@@ -207,7 +208,7 @@ impl<'a> Lower<'a> {
         };
         let used = start.iter().chain(&end).map(|(_, l)| &l.shadow);
         let any = self.shadow.any(&val);
-        let shadow = quote!({ let _ = (#(#used,)*); #any });
+        let shadow = restate!(self, { let _ = (#(#used,)*); #any });
         Lowered { val, shadow }
     }
 
@@ -247,7 +248,7 @@ impl<'a> Lower<'a> {
     /// The restatement of a constant expression: the names in it, so that they can be followed, and a value.
     pub(super) fn constant_shadow(&self, val: &Val, used: &[&TokenStream]) -> TokenStream {
         let any = self.shadow.any(val);
-        quote!({ let _ = (#(#used,)*); #any })
+        restate!(self, { let _ = (#(#used,)*); #any })
     }
 }
 

@@ -4,6 +4,7 @@ use quote::quote;
 use syn::{Expr, ExprCall, FnArg, Pat, Path};
 
 use super::{Lower, Lowered};
+use crate::shadow::restate;
 use crate::{diag::Place, suggest, value::Val};
 
 /// Deeper calls than this are taken for endless ones.
@@ -61,11 +62,11 @@ impl<'a> Lower<'a> {
                 let pat = match pat {
                     Pat::Ident(p) => {
                         let ident = &p.ident;
-                        quote!(#ident)
+                        restate!(self, #ident)
                     }
-                    _ => quote!(_),
+                    _ => restate!(self, _),
                 };
-                quote!(#pat: #ty)
+                restate!(self, #pat: #ty)
             })
             .collect();
         self.calls.push(name.clone());
@@ -85,7 +86,7 @@ impl<'a> Lower<'a> {
         let ident = &path.segments[0].ident;
         self.shadow.helper(&helper.sig.ident, &header, &body.shadow);
         let any = self.shadow.any(&body.val);
-        Lowered { shadow: quote!({ let _ = Self::#ident; let _ = (#(#used,)*); #any }), val: body.val }
+        Lowered { shadow: restate!(self, { let _ = Self::#ident; let _ = (#(#used,)*); #any }), val: body.val }
     }
 }
 

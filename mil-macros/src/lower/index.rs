@@ -5,6 +5,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 
 use super::{Lower, Lowered};
+use crate::shadow::restate;
 use crate::value::{Const, Val};
 use std::rc::Rc;
 
@@ -64,7 +65,7 @@ impl<'a> Lower<'a> {
             found => self.error(&m.args, format!("expected text, found {}", found.describe())),
         };
         let (method, tokens) = (&m.method, &key.shadow);
-        let call = quote!((#receiver).#method(#tokens));
+        let call = restate!(self, (#receiver).#method(#tokens));
         Lowered { shadow: if val.is_poison() { self.shadow.any(&val) } else { call }, val }
     }
 

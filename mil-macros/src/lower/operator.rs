@@ -6,6 +6,7 @@ use quote::quote;
 use syn::{BinOp, spanned::Spanned};
 
 use super::{Lower, Lowered, fold, operand::Given};
+use crate::shadow::restate;
 use crate::{
     diag::Place,
     value::{Const, Val},
@@ -69,7 +70,7 @@ impl<'a> Lower<'a> {
         let mut result = self.apply(b, left, right, hint);
         if assigned.is_some() {
             let tokens = &result.shadow;
-            let shadow = quote!({ let _ = #tokens; });
+            let shadow = restate!(self, { let _ = #tokens; });
             self.assign(&b.left, std::mem::replace(&mut result.val, Val::Unit));
             result.shadow = shadow;
         }
@@ -105,7 +106,7 @@ impl<'a> Lower<'a> {
         };
         let ident = crate::shadow::op_ident(name, span);
         let tokens: Vec<_> = operands.iter().map(|(l, _)| l.shadow.clone()).collect();
-        let call = quote!(::mil::mb::#ident(#(#tokens),*));
+        let call = restate!(self, ::mil::mb::#ident(#(#tokens),*));
         let given = operands.into_iter().zip(["x", "y"]).map(|((l, e), param)| Given::new(param, l.val, e)).collect();
         self.op(def, given, at, hint, call)
     }
@@ -121,7 +122,7 @@ impl<'a> Lower<'a> {
             }
             _ => {
                 let minus = Const { literal: Literal::Int(-1), dtype: None };
-                let minus = Lowered { val: Val::Const(minus), shadow: quote!(-1) };
+                let minus = Lowered { val: Val::Const(minus), shadow: restate!(self, -1) };
                 self.operator("mul", u.op.span(), Place::of(&u.op), vec![(inner, &u.expr), (minus, &u.expr)], hint)
             }
         }
@@ -168,7 +169,7 @@ impl<'a> Lower<'a> {
                 let tokens = &inner.shadow;
                 let ident = crate::shadow::op_ident("cast", c.as_token.span);
                 let text = dtype.mil_name();
-                let call = quote!(::mil::mb::#ident(#tokens, #text));
+                let call = restate!(self, ::mil::mb::#ident(#tokens, #text));
                 let dtype = Given { param: "dtype", val: Const::text(text), at, elems: vec![] };
                 self.op(def, vec![Given::new("x", inner.val, &c.expr), dtype], at, hint, call)
             }

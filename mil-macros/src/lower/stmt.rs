@@ -5,6 +5,7 @@ use quote::{ToTokens, quote};
 use syn::{Block, Expr, Item, Local, Pat, Stmt};
 
 use super::{Lower, Lowered};
+use crate::shadow::restate;
 use crate::{
     diag::Place,
     sig::Written,
@@ -32,11 +33,11 @@ impl<'a> Lower<'a> {
                     let tail = self.expr(e, hint);
                     let tokens = tail.shadow;
                     val = tail.val;
-                    shadow.extend(quote!(#tokens));
+                    shadow.extend(tokens);
                 }
                 Stmt::Expr(e, _) => {
                     let tokens = self.expr(e, None).shadow;
-                    shadow.extend(quote!(let _ = #tokens;));
+                    shadow.extend(restate!(self, let _ = #tokens;));
                 }
                 Stmt::Item(_) => {}
                 Stmt::Macro(m) if last && m.semi_token.is_none() => {
@@ -87,7 +88,7 @@ impl<'a> Lower<'a> {
         } else {
             self.error(&c.expr, format!("a constant is known at compile time, found {}", val.describe()))
         };
-        self.shadow.item(&c.ident, quote!(#c));
+        self.shadow.item(&c.ident, restate!(self, #c));
         self.env.declare_item(&c.ident.to_string(), val);
     }
 
@@ -118,8 +119,8 @@ impl<'a> Lower<'a> {
             }
         }
         let (tokens, ty) = (&lowered.shadow, self.shadow.ty(&lowered.val));
-        let target = pattern_shadow(pat);
-        let shadow = quote!(let #target: #ty = ::mil::__private::own::<_, #ty>(#tokens););
+        let target = if self.shadow.on { pattern_shadow(pat) } else { TokenStream::new() };
+        let shadow = restate!(self, let #target: #ty = ::mil::__private::own::<_, #ty>(#tokens););
         self.bind(pat, lowered.val);
         shadow
     }

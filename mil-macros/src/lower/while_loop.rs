@@ -10,6 +10,7 @@ use quote::quote;
 use syn::ExprWhile;
 
 use super::{Lower, Lowered, assigned::assigned};
+use crate::shadow::restate;
 use crate::{
     diag::Place,
     env::VarId,
@@ -42,7 +43,7 @@ impl<'a> Lower<'a> {
         let go = match go.0 {
             Val::Const(Const { literal: Literal::Bool(false), .. }) => {
                 let _ = self.graph.close_block(condition, vec![]);
-                return Lowered { val: Val::Unit, shadow: quote!({ let _ = #condition_shadow; }) };
+                return Lowered { val: Val::Unit, shadow: restate!(self, { let _ = #condition_shadow; }) };
             }
             Val::Const(Const { literal: Literal::Bool(true), .. }) => {
                 self.error(&w.cond, "this loop never ends: its condition depends on nothing that the body assigns");
@@ -98,7 +99,7 @@ impl<'a> Lower<'a> {
             self.env.assign(var.id, val);
         }
         others.into_iter().for_each(|id| self.env.assign(id, Val::Poison));
-        Lowered { val: Val::Unit, shadow: quote!({ let _ = #condition_shadow; { #body_shadow }; }) }
+        Lowered { val: Val::Unit, shadow: restate!(self, { let _ = #condition_shadow; { #body_shadow }; }) }
     }
 
     /// The variables that the body assigns, and those of them that are poison.

@@ -5,7 +5,7 @@ fn head(x: Tensor<f32, 1, 4>, w: Weights) -> _ {
     mb::linear(x, w["head.weight"])
 }
 
-#[mil_program(weights = "../../ui.rs")]
+#[mil_program(weights = "../damaged.safetensors")]
 fn damaged(x: Tensor<f32, 1, 4>, w: Weights) -> _ {
     mb::linear(x, w["head.weight"])
 }

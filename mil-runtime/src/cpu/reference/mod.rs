@@ -19,19 +19,27 @@ mod attention;
 mod broadcast;
 mod cast;
 mod compare;
+mod concat;
 mod control;
 mod conv;
 mod einsum;
 mod elementwise_binary;
 mod elementwise_unary;
 mod executor;
+mod gather;
+mod generate;
 mod matmul;
+mod movement;
 mod norm;
+mod pad;
 mod pool;
 mod reduce;
 mod resize;
 mod select;
+mod shape;
 mod shapes;
+mod slice;
+mod topk;
 mod window;
 
 pub use executor::Executor;
@@ -41,17 +49,24 @@ const LISTS: &[&[KernelDef]] = &[
     attention::KERNELS,
     cast::KERNELS,
     compare::KERNELS,
+    concat::KERNELS,
     control::KERNELS,
     conv::KERNELS,
     einsum::KERNELS,
     elementwise_binary::KERNELS,
     elementwise_unary::KERNELS,
+    gather::KERNELS,
+    generate::KERNELS,
     matmul::KERNELS,
     norm::KERNELS,
+    pad::KERNELS,
     pool::KERNELS,
     reduce::KERNELS,
     resize::KERNELS,
     select::KERNELS,
+    shape::KERNELS,
+    slice::KERNELS,
+    topk::KERNELS,
 ];
 
 /// How an op runs: implemented for the op's own struct, whose fields say which values and parameters.
@@ -189,6 +204,21 @@ pub(crate) mod testing {
             assert!(declared.compatible(&out.ty().into()), "inferred {declared}, computed {}", out.ty());
         }
         outputs
+    }
+
+    /// The op can be built, but running it gives an error that contains the text.
+    #[track_caller]
+    pub(crate) fn fails<O: Op>(call: impl FnOnce(&mut Test) -> Call<O>, text: &str)
+    where
+        O::Outputs: IntoValues,
+    {
+        let mut test = Test { graph: Graph::new("main", Opset::iOS18), inputs: BTreeMap::new() };
+        let call = call(&mut test);
+        let Test { mut graph, inputs } = test;
+        let values = graph.push(call).unwrap_or_else(|e| panic!("{e}")).into_values();
+        let program = graph.finish(values).unwrap();
+        let error = Executor::new(program.main().unwrap().clone()).unwrap().run(inputs).unwrap_err().to_string();
+        assert!(error.starts_with("op ") && error.contains(text), "{error}");
     }
 
     /// Outputs of a push as a list.
