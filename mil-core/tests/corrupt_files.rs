@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use mil_core::ir::Program;
 use mil_core::package::PackageReader;
 use mil_core::weights::{BlobFile, Bytes, SafeDType, SafeTensors, SafeTensorsHeader, TensorView, write_safetensors};
 use proptest::prelude::*;
@@ -102,17 +103,27 @@ fn some_tensors(path: &Path) -> Vec<u8> {
     fs::read(path).unwrap()
 }
 
-/// Copies the test package, with one of its files replaced.
-fn package_with(dir: &Path, changed: &str, content: &[u8]) -> PathBuf {
+/// Copies a test package, with one of its files replaced.
+fn package_with(dir: &Path, original: &str, changed: &str, content: &[u8]) -> PathBuf {
     let package = dir.join("x.mlpackage");
     for file in [MANIFEST, MODEL, WEIGHTS] {
         let path = package.join(file);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        let original = || fs::read(testdata("sub_byte.mlpackage").join(file)).unwrap();
-        fs::write(path, if file == changed { content.to_vec() } else { original() }).unwrap();
+        let Ok(bytes) = fs::read(testdata(original).join(file)) else { continue };
+        fs::write(path, if file == changed { content.to_vec() } else { bytes }).unwrap();
     }
     package
 }
+
+/// Programs of every kind that the test data has: loops, branches, weights, unknown and enumerated sizes, a classifier.
+const PROGRAMS: [&str; 6] = [
+    "loops.mlpackage",
+    "branches.mlpackage",
+    "any_size.mlpackage",
+    "casts.mlpackage",
+    "classifier.mlpackage",
+    "two_blobs.mlpackage",
+];
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
@@ -149,9 +160,31 @@ proptest! {
     fn packages(damage in damage(), file in prop::sample::select(vec![MANIFEST, MODEL, WEIGHTS])) {
         let dir = tempfile::tempdir().unwrap();
         let bytes = damage.apply(fs::read(testdata("sub_byte.mlpackage").join(file)).unwrap());
-        let package = package_with(dir.path(), file, &bytes);
+        let package = package_with(dir.path(), "sub_byte.mlpackage", file, &bytes);
         if let Err(error) = read_package(&package) {
             prop_assert!(error.contains("x.mlpackage"), "{error}");
+        }
+    }
+
+    /// The whole reader. What it accepts can be written, or is refused and leaves nothing.
+    #[test]
+    fn programs(
+        damage in damage(),
+        program in prop::sample::select(PROGRAMS.to_vec()),
+        file in prop::sample::select(vec![MODEL, MODEL, WEIGHTS]),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let Ok(bytes) = fs::read(testdata(program).join(file)) else { return Ok(()) };
+        let package = package_with(dir.path(), program, file, &damage.apply(bytes));
+        match Program::load(&package) {
+            Err(error) => prop_assert!(error.to_string().contains("x.mlpackage"), "{error}"),
+            Ok(program) => {
+                let copy = dir.path().join("y.mlpackage");
+                if let Err(error) = program.save(&copy) {
+                    prop_assert!(error.to_string().contains("y.mlpackage"), "{error}");
+                    prop_assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+                }
+            }
         }
     }
 
@@ -172,7 +205,32 @@ fn undamaged_files_are_read() {
     let dir = tempfile::tempdir().unwrap();
     assert_eq!(read_blobs(fs::read(testdata("sub_byte.mlpackage").join(WEIGHTS)).unwrap()), Ok(32 + 512 + 18));
     assert_eq!(read_tensors(some_tensors(&dir.path().join("w"))), Ok(29));
-    assert_eq!(read_package(&package_with(dir.path(), "", b"")), Ok(()));
+    assert_eq!(read_package(&package_with(dir.path(), "sub_byte.mlpackage", "", b"")), Ok(()));
+    for program in PROGRAMS.iter().filter(|p| **p != "two_blobs.mlpackage") {
+        let package = package_with(dir.path(), program, "", b"");
+        Program::load(package).unwrap_or_else(|e| panic!("{program}: {e}"));
+    }
+}
+
+/// Errors name the file and, as far as there is one, the byte or the function and op.
+#[test]
+fn errors_name_the_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = fs::read(testdata("loops.mlpackage").join(MODEL)).unwrap();
+    let refusal = |bytes: &[u8]| {
+        Program::load(package_with(dir.path(), "loops.mlpackage", MODEL, bytes)).unwrap_err().to_string()
+    };
+    let cut = refusal(&model[..model.len() - 1]);
+    assert!(cut.contains("model.mlmodel`: is not a Core ML model: byte ") && cut.contains("does not fit"), "{cut}");
+    let at = model.windows(4).position(|w| w == b"less").unwrap();
+    let other = [&model[..at], b"l\xffss", &model[at + 4..]].concat();
+    let expected = format!("byte {} (in Block): a text is not UTF-8", at + 1);
+    assert!(refusal(&other).contains(&expected), "{}", refusal(&other));
+    let at = model.windows(3).position(|w| w == b"mul").unwrap();
+    let other = [&model[..at], b"add", &model[at + 3..]].concat();
+    assert!(Program::load(package_with(dir.path(), "loops.mlpackage", MODEL, &other)).is_ok());
+    let other = [&model[..at], b"sqr", &model[at + 3..]].concat();
+    assert!(refusal(&other).contains("not supported yet: sqr (1)"), "{}", refusal(&other));
 }
 
 /// No truncation goes unnoticed where the format states its length.

@@ -185,6 +185,12 @@ impl AnyTensor {
         if count != Some(data.len()) {
             return Err(RunError::new(format!("{} elements given for a tensor of shape {shape:?}", data.len())));
         }
+        // Kernels walk the other dimensions of a tensor that has a dimension of 0.
+        let others = shape.iter().filter(|d| **d > 0).try_fold(1usize, |n, d| n.checked_mul(*d));
+        if count == Some(0) && others.is_none_or(|n| n > MAX_EMPTY) {
+            let message = format!("a tensor without elements of shape {shape:?} is too large in its other dimensions");
+            return Err(RunError::new(message));
+        }
         Ok(AnyTensor { shape, data })
     }
 
@@ -395,6 +401,9 @@ pub fn checked_count(dtype: DType, shape: &[usize]) -> Result<usize, RunError> {
 /// No tensor may be larger: a size that run-time data gets wrong must not exhaust memory.
 pub const MAX_TENSOR_BYTES: usize = 1 << 33;
 
+/// The product of the other dimensions of a tensor with a dimension of 0.
+const MAX_EMPTY: usize = 1 << 24;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -425,6 +434,8 @@ mod tests {
     fn wrong_sizes_are_refused() {
         assert!(AnyTensor::new([3], vec![1f32]).is_err());
         assert!(AnyTensor::from_bytes(DType::F32, [2], vec![0; 7]).is_err());
+        assert!(AnyTensor::new::<f32>([0, 1 << 40], vec![]).unwrap_err().to_string().contains("other dimensions"));
+        assert!(AnyTensor::new::<f32>([0, 1 << 20], vec![]).is_ok());
         assert!(checked_count(DType::F32, &[usize::MAX, 2]).is_err());
         assert!(checked_count(DType::F32, &[1 << 40]).is_err());
         let weight = Constant::weight("w", DType::F32, [2]);
