@@ -104,7 +104,11 @@ fn hostile() -> Vec<(&'static str, Vec<u8>)> {
         ("a rank of a million", model(b"", &field(1, &named("x", &tensor(&vec![unknown.clone(); 1_000_000]))), b"")),
         (
             "many sizes named after a long name",
-            model(b"", &field(1, &named(&long, &field(3, &field(1, &tensor(&[unknown.clone()])).repeat(20_000)))), b""),
+            model(
+                b"",
+                &field(1, &named(&long, &field(3, &field(1, &tensor(std::slice::from_ref(&unknown))).repeat(20_000)))),
+                b"",
+            ),
         ),
         (
             "many ops over a tensor of many sizes",
@@ -147,10 +151,10 @@ fn readers_take_what_their_file_justifies() {
         let (peak, time) = measure(&mut || {
             error = Program::load(&path).map_or_else(|e| e.to_string(), |_| "x.mlmodel is read".into())
         });
-        println!("{what}: {} -> {peak} in {time:?}: {}", bytes.len(), &error[..error.len().min(200)]);
         // Messages are within the budget, and what is made of them takes no more again.
         assert!(peak as u64 <= 2 * budget(bytes.len()), "{what}: {peak} bytes for {}", bytes.len());
-        assert!(time < Duration::from_secs(5), "{what}: {time:?}");
+        // No measure of speed: a bound that only a hang, or work that grows as the square, goes past.
+        assert!(time < Duration::from_secs(60), "{what}: {time:?}");
         assert!(error.contains("x.mlmodel"), "{what}: {error}");
     }
 

@@ -29,13 +29,13 @@ pub(super) fn multifunction(program: &Program, report: &mut Report<'_>) {
     }
 }
 
-/// Constants are of dtypes that the opset has: 16-bit integers since iOS17, integers below 8 bits since iOS18. What an
+/// Constants are of dtypes that the opset has: 16-bit integers since iOS16 (indices of `gather`), integers below 8 bits since iOS18. What an
 /// op takes is the op's rule; this is about what the file can hold.
 pub(super) fn constant_dtypes(f: &Function, report: &mut Report<'_>) {
     for id in f.walk() {
         let Some(constant) = f.op(id).constant() else { continue };
         let since = match constant.dtype() {
-            DType::I16 | DType::U16 => Opset::iOS17,
+            DType::I16 | DType::U16 => Opset::iOS16,
             d if d.is_sub_byte() => Opset::iOS18,
             _ => continue,
         };

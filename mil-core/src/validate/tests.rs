@@ -326,8 +326,8 @@ mod opset {
         let narrow = || Constant::from_bytes(DType::U4, [2], vec![0x21]).unwrap();
         program_finds(&program(Opset::iOS17, narrow()), &["op `c` (const): constants of u4 need opset iOS18"]);
         program_finds(&program(Opset::iOS18, narrow()), &[]);
-        program_finds(&program(Opset::iOS16, Constant::scalar(1i16)), &["constants of i16 need opset iOS17"]);
-        program_finds(&program(Opset::iOS17, Constant::scalar(1i16)), &[]);
+        program_finds(&program(Opset::iOS15, Constant::scalar(1i16)), &["constants of i16 need opset iOS16"]);
+        program_finds(&program(Opset::iOS16, Constant::scalar(1i16)), &[]);
     }
 
     #[test]

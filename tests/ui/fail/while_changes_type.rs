@@ -3,7 +3,7 @@ use mil::prelude::*;
 #[mil_program]
 fn f(x: Tensor<f32, 4>, n: Tensor<i32>) -> _ {
     let mut i = 0;
-    let mut y = mb::reduce_sum(x, keep_dims = true);
+    let mut y = mb::reduce_sum(x, keep_dims = false);
     while i < n {
         y = y + x;
         i += 1;

@@ -8,7 +8,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use mil_core::{
     ir::{Constant, ValueId},
-    op::{AnyArg, Arg, Args, Op, OpError},
+    op::{Arg, Args, Op, OpError},
     types::DType,
 };
 
@@ -112,11 +112,6 @@ impl Cx<'_> {
     /// The tensor that an argument has now.
     pub(crate) fn get(&self, arg: &Arg) -> Result<Cow<'_, AnyTensor>, RunError> {
         self.find(arg.id, arg.constant())
-    }
-
-    /// The same for an argument of any type.
-    pub(crate) fn get_any(&self, arg: &AnyArg) -> Result<Cow<'_, AnyTensor>, RunError> {
-        self.find(arg.id, arg.known.as_ref().and_then(|k| k.constant()))
     }
 
     fn find(&self, id: Option<ValueId>, constant: Option<&Constant>) -> Result<Cow<'_, AnyTensor>, RunError> {
