@@ -13,7 +13,15 @@ const LARGE: i64 = 1 << 14;
 
 /// Runs a function on zeros.
 pub fn run_on_zeros(function: &Function) -> Result<(), String> {
-    let large = |ty: &Type| ty.tensor().is_some_and(|t| t.shape.volume().bounds().0.is_none_or(|n| n > LARGE));
+    // Symbols are as small as they can be; sizes that depend on data have no number here.
+    let size = |d: &Dim| d.eval(&|s| s.domain().bounds().0.map(|n| n.max(1)));
+    let large = |ty: &Type| {
+        ty.tensor().is_some_and(|t| {
+            let least = t.shape.volume().bounds().0;
+            least.is_none_or(|n| n > LARGE)
+                || t.shape.iter().try_fold(1i64, |n, d| size(d)?.checked_mul(n)) > Some(LARGE)
+        })
+    };
     let ids = function.walk().into_iter().flat_map(|o| function.op(o).outputs.clone());
     if ids.chain(function.inputs.clone()).any(|v| large(&function.value(v).ty)) {
         return Err("too large to try".into());
@@ -23,7 +31,6 @@ pub fn run_on_zeros(function: &Function) -> Result<(), String> {
     for &id in &function.inputs {
         let value = function.value(id);
         let Some(ty) = value.ty.tensor() else { return Err("an input is no tensor".into()) };
-        let size = |d: &Dim| d.eval(&|s| s.domain().bounds().0.map(|n| n.max(1)));
         let shape: Option<Vec<usize>> = ty.shape.iter().map(|d| usize::try_from(size(d)?).ok()).collect();
         let count = |s: &[usize]| s.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
         let shape = shape.filter(|s| count(s).is_some_and(|n| n <= LARGE as usize)).ok_or("an input is too large")?;
