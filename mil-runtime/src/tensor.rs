@@ -185,12 +185,7 @@ impl AnyTensor {
         if count != Some(data.len()) {
             return Err(RunError::new(format!("{} elements given for a tensor of shape {shape:?}", data.len())));
         }
-        // Kernels walk the other dimensions of a tensor that has a dimension of 0.
-        let others = shape.iter().filter(|d| **d > 0).try_fold(1usize, |n, d| n.checked_mul(*d));
-        if count == Some(0) && others.is_none_or(|n| n > MAX_EMPTY) {
-            let message = format!("a tensor without elements of shape {shape:?} is too large in its other dimensions");
-            return Err(RunError::new(message));
-        }
+        check_empty(&shape)?;
         Ok(AnyTensor { shape, data })
     }
 
@@ -395,7 +390,18 @@ impl fmt::Debug for AnyTensor {
 pub fn checked_count(dtype: DType, shape: &[usize]) -> Result<usize, RunError> {
     let count = shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
     let fits = count.filter(|n| dtype.packed_len(*n).is_some_and(|bytes| bytes <= MAX_TENSOR_BYTES));
+    check_empty(shape)?;
     fits.ok_or_else(|| RunError::new(format!("a tensor of {dtype} of shape {shape:?} is too large")))
+}
+
+/// Checks the other dimensions of a tensor with a dimension of 0: kernels walk them.
+fn check_empty(shape: &[usize]) -> Result<(), RunError> {
+    let others = shape.iter().filter(|d| **d > 0).try_fold(1usize, |n, d| n.checked_mul(*d));
+    if shape.contains(&0) && others.is_none_or(|n| n > MAX_EMPTY) {
+        let message = format!("a tensor without elements of shape {shape:?} is too large in its other dimensions");
+        return Err(RunError::new(message));
+    }
+    Ok(())
 }
 
 /// No tensor may be larger: a size that run-time data gets wrong must not exhaust memory.
@@ -438,6 +444,7 @@ mod tests {
         assert!(AnyTensor::new::<f32>([0, 1 << 20], vec![]).is_ok());
         assert!(checked_count(DType::F32, &[usize::MAX, 2]).is_err());
         assert!(checked_count(DType::F32, &[1 << 40]).is_err());
+        assert!(checked_count(DType::F32, &[1 << 40, 0]).unwrap_err().to_string().contains("other dimensions"));
         let weight = Constant::weight("w", DType::F32, [2]);
         assert!(AnyTensor::from_constant(&weight).unwrap_err().to_string().contains("`w` is not attached"));
     }

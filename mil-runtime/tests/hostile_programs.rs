@@ -3,7 +3,7 @@
 #[path = "../../mil-core/tests/hostile/mod.rs"]
 mod hostile;
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path, sync::LazyLock};
 
 use hostile::{Choices, run::run_on_zeros};
 use mil_core::{
@@ -12,7 +12,8 @@ use mil_core::{
 };
 use proptest::prelude::*;
 
-fn packages() -> Vec<(String, spec::Model)> {
+/// Packages that coremltools wrote, of ops that there are, with their models.
+static PACKAGES: LazyLock<Vec<(String, spec::Model)>> = LazyLock::new(|| {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../mil-core/testdata/coremltools");
     let mut all = vec![];
     for entry in fs::read_dir(root).unwrap() {
@@ -24,7 +25,7 @@ fn packages() -> Vec<(String, spec::Model)> {
     }
     all.sort_by(|a, b| a.0.cmp(&b.0));
     all
-}
+});
 
 /// A package like the one at `original`, with another model.
 fn load_with(dir: &Path, original: &str, model: &spec::Model) -> Result<Program, String> {
@@ -42,7 +43,7 @@ fn load_with(dir: &Path, original: &str, model: &spec::Model) -> Result<Program,
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 384, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn ops(bytes in prop::collection::vec(any::<u8>(), 0..96)) {
@@ -54,8 +55,7 @@ proptest! {
     #[test]
     fn programs(bytes in prop::collection::vec(any::<u8>(), 4..64), which in any::<prop::sample::Index>(), loose: bool) {
         let dir = tempfile::tempdir().unwrap();
-        let packages = packages();
-        let (path, model) = which.get(&packages);
+        let (path, model) = which.get(&PACKAGES);
         let mut model = model.clone();
         if loose {
             hostile::models::loosen(&mut model);
@@ -87,7 +87,7 @@ proptest! {
 fn much_of_it_runs() {
     let mut ran = BTreeMap::new();
     let mut state = 1u64;
-    for _ in 0..std::env::var("ROUNDS").map_or(4000, |n| n.parse().unwrap()) {
+    for _ in 0..std::env::var("ROUNDS").map_or(2000, |n| n.parse().unwrap()) {
         let mut next = || {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 56) as u8
@@ -102,11 +102,9 @@ fn much_of_it_runs() {
         }
     }
     assert!(ran.len() > 60, "{ran:?}");
-    for (path, model) in packages() {
-        let mut model = model.clone();
-        hostile::models::loosen(&mut model);
+    for (path, model) in PACKAGES.iter() {
         let dir = tempfile::tempdir().unwrap();
-        let program = load_with(dir.path(), &path, &model).unwrap();
+        let program = load_with(dir.path(), path, model).unwrap();
         program.functions.values().for_each(|f| run_on_zeros(f).unwrap_or_else(|e| panic!("{path}: {e}")));
     }
 }

@@ -9,14 +9,21 @@ use crate::{
 /// Values of more elements are not worked out before the program runs.
 const MAX_ELEMENTS: usize = 1024;
 
-/// The length of an operand that is a list of numbers.
+/// Lists that have an element or two per dimension are not longer.
+const MAX_LIST: usize = 64;
+
+/// The length of an operand that is a list of numbers, one or two per dimension.
 ///
 /// # Errors
-/// At `param`, if its rank is not 1 or its length is not fixed.
+/// At `param`, if its rank is not 1, its length is not fixed, or longer than any rank asks for.
 pub(crate) fn list_length(arg: &Arg, param: &str) -> Result<usize, OpError> {
     super::rules::rank_in(arg, 1..=1, param)?;
     let unknown = || OpError::at(param, format!("`{param}` must have a fixed length, found {}", arg.ty));
-    arg.dim(0).fixed().ok_or_else(unknown)
+    let length = arg.dim(0).fixed().ok_or_else(unknown)?;
+    if length > MAX_LIST {
+        return Err(OpError::at(param, format!("`{param}` has {length} elements; no tensor has as many dimensions")));
+    }
+    Ok(length)
 }
 
 /// Requires an operand that is a list of one number per dimension of `x`.

@@ -41,6 +41,10 @@ fn zeros(weight: &Arg) -> Result<Arg, OpError> {
     rules::rank_in(weight, 2..=2, "weight")?;
     let rows = weight.dim(0).fixed();
     let rows = rows.ok_or_else(|| OpError::at("weight", format!("`weight` must have a fixed shape: {}", weight.ty)))?;
+    // Rows without elements cost a file nothing, but each would get a zero.
+    if weight.dim(1).is(0) && rows > 0 {
+        return Err(OpError::at("weight", format!("`weight` has no columns, found {}", weight.ty)));
+    }
     let values = vec![Literal::Int(0); rows];
     let zeros = Literal::constant_of(&values, vec![rows], weight.dtype()).map_err(|e| OpError::at("bias", e))?;
     Ok(Arg { id: None, ty: zeros.ty(), known: Some(Known::Constant(zeros)), is_const: true })
@@ -202,6 +206,12 @@ mod tests {
         let args = function.args(function.op(*ops.last().unwrap()));
         assert_eq!(args.def.name, "linear");
         assert_eq!(Linear::bind(&args).unwrap().bias.constant(), Some(&Constant::vector(&[f16::ZERO; 3])));
+    }
+
+    #[test]
+    fn rows_without_columns_get_no_zeros() {
+        let empty = Constant::from_bytes(crate::types::DType::F32, [1 << 60, 0], vec![]).unwrap();
+        fails(|g| mb::linear(g.t("Tensor<f32, 2, 0>"), empty), "weight", "no columns");
     }
 
     #[test]

@@ -302,6 +302,8 @@ mod tests {
     #[test]
     fn reshape_constraints() {
         fails(|g| mb::reshape(g.t("Tensor<f32, 6>"), 6), "shape", "rank 1"); // C1
+        let long = |g: &mut Test| mb::reshape(g.t("Tensor<f32, 6>"), g.t("Tensor<i32, 9223372036854775807>"));
+        fails(long, "shape", "no tensor has as many dimensions");
         fails(|g| mb::reshape(g.t("Tensor<f32, 6>"), g.t("Tensor<i32, N>")), "shape", "fixed length");
         fails(|g| mb::reshape(g.t("Tensor<f32, 6>"), [-1, -1]), "shape", "2 elements that are -1"); // C2
         fails(|g| mb::reshape(g.t("Tensor<f32, 6>"), [-2, 3]), "shape", "element 0 of `shape` is -2"); // C3

@@ -198,7 +198,9 @@ impl Decoder<'_> {
             let dim = |(i, (d, domain)): (usize, (&Dim, Option<Domain>))| match d.value() {
                 Some(_) => d.clone(),
                 None => {
-                    let unnamed = || Symbol::new(format!("{name}_{i}"), domain.unwrap_or(Domain::ANY));
+                    // What has no description is of size 1 or more, as descriptions have it that say nothing else.
+                    let described = domain.unwrap_or(Domain::Range { min: 1, max: None });
+                    let unnamed = || Symbol::new(format!("{name}_{i}"), described);
                     Dim::symbol((self.sizes)(&f.name, start + i).unwrap_or_else(unnamed))
                 }
             };

@@ -80,11 +80,11 @@ fn change_type(v: &mut mil::NamedValueType, c: &mut Choices<'_>) -> Option<()> {
         1 => t.rank = c.pick(&[-1, 0, i64::MIN, i64::MAX, 6]),
         2 => {
             t.dimensions.push(size(c));
-            t.rank += 1;
+            t.rank = t.rank.wrapping_add(1);
         }
         3 => {
             t.dimensions.pop();
-            t.rank -= 1;
+            t.rank = t.rank.wrapping_sub(1);
         }
         _ if t.dimensions.is_empty() => {}
         _ => {

@@ -12,7 +12,10 @@ use super::{
     matmul::{multiply, transposed},
     shapes::{actual, actual_of, output_shape},
 };
-use crate::{error::RunError, tensor::AnyTensor};
+use crate::{
+    error::RunError,
+    tensor::{AnyTensor, checked_count},
+};
 
 pub(super) const KERNELS: &[KernelDef] = &[KernelDef::of::<ScaledDotProductAttention>()];
 
@@ -31,7 +34,7 @@ impl Kernel for ScaledDotProductAttention {
         let mut scores_shape = shape.clone();
         scores_shape[n - 1] = keys;
         let batch: usize = shape[..n - 2].iter().product();
-        let mut scores = vec![0.0; batch * length * keys];
+        let mut scores = vec![0.0; checked_count(DType::F32, &scores_shape)?];
         if let Some(mask) = &self.attn_mask {
             add_mask(&mut scores, &scores_shape, &*cx.get(mask)?)?;
         }

@@ -1,13 +1,23 @@
 //! Broadcasting of tensors.
 
-use mil_core::ops::strided::{Broadcast, broadcast_shapes};
+use mil_core::{
+    ops::strided::{Broadcast, broadcast_shapes},
+    types::DType,
+};
 
-use crate::{error::RunError, tensor::AnyTensor};
+use crate::{
+    error::RunError,
+    tensor::{AnyTensor, checked_count},
+};
 
 /// The shape that tensors broadcast to. Symbols that inference had to trust may turn out not to.
 pub(super) fn shape_of(tensors: &[&AnyTensor]) -> Result<Vec<usize>, RunError> {
     let shapes: Vec<_> = tensors.iter().map(|t| t.shape()).collect();
-    broadcast_shapes(&shapes).ok_or_else(|| RunError::new(format!("the shapes {shapes:?} do not broadcast")))
+    let shape = broadcast_shapes(&shapes);
+    let shape = shape.ok_or_else(|| RunError::new(format!("the shapes {shapes:?} do not broadcast")))?;
+    // Kernels compute in f32 or wider, whatever the dtype.
+    checked_count(DType::F32, &shape)?;
+    Ok(shape)
 }
 
 /// The shape that two tensors broadcast to, and where the elements of each pair are.
@@ -25,6 +35,8 @@ mod tests {
     fn what_does_not_broadcast_is_an_error() {
         let (x, y) = (AnyTensor::new([2], vec![1i32; 2]).unwrap(), AnyTensor::new([3], vec![1i32; 3]).unwrap());
         assert_eq!(pairs(&x, &y).unwrap_err().to_string(), "the shapes [[2], [3]] do not broadcast");
+        let [row, column] = [[1, 1 << 18], [1 << 18, 1]].map(|s| AnyTensor::new(s, vec![0u8; 1 << 18]).unwrap());
+        assert!(pairs(&row, &column).unwrap_err().to_string().contains("is too large"));
         let (shape, walk) = pairs(&x, &AnyTensor::scalar(1i32)).unwrap();
         assert_eq!((shape, walk.collect::<Vec<_>>()), (vec![2], vec![[0, 0], [1, 0]]));
     }
