@@ -243,3 +243,20 @@ pub(crate) mod testing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    /// `const`, `cond` and `while_loop` are the executor's own; every other op has exactly one kernel, and no kernel is
+    /// for an op that does not exist.
+    #[test]
+    fn every_op_has_one_kernel() {
+        let own = |op: &str| matches!(op, "const" | "cond" | "while_loop");
+        let ops: BTreeSet<&str> = mil_core::ops::all().map(|d| d.name).filter(|op| !own(op)).collect();
+        let listed: Vec<&str> = super::LISTS.iter().flat_map(|l| l.iter()).map(|k| k.op).collect();
+        let kernels: BTreeSet<&str> = listed.iter().copied().collect();
+        assert_eq!(kernels.len(), listed.len(), "an op has two kernels");
+        assert_eq!(kernels, ops);
+    }
+}
