@@ -112,7 +112,8 @@ impl BlobFile {
         };
         let size = self.u64_at(at + 8);
         let data = self.u64_at(at + 16);
-        let padding = self.u64_at(at + 24);
+        // Writers of before there were dtypes of a few bits left there what was in memory.
+        let padding = if dtype.bits() < 8 { self.u64_at(at + 24) } else { 0 };
         if data < ALIGNMENT || !data.is_multiple_of(ALIGNMENT) {
             return Err(self.error(offset + 16, "data offset", data, "a multiple of 64 behind the header"));
         }
@@ -342,16 +343,29 @@ mod tests {
         );
         assert_refused(80, &[120], "data offset at byte 80: found 120, expected a multiple of 64 behind the header");
         assert_refused(80, &[0], "data offset at byte 80: found 0, expected a multiple of 64 behind the header");
+        // As a blob of 3-bit integers: type, 8 bytes at 128, and this many bits of padding.
+        let sub_byte = |padding: u64| {
+            let code = BlobDType::UInt3.code();
+            [&code.to_le_bytes()[..], &8u64.to_le_bytes(), &128u64.to_le_bytes(), &padding.to_le_bytes()].concat()
+        };
+        assert_eq!(patched(68, &sub_byte(1)).unwrap().element_count(), 21);
         assert_refused(
-            88,
-            &[8],
+            68,
+            &sub_byte(8),
             "padding bits at byte 88: found 8, expected fewer than 8, and no more than there is data",
         );
         assert_refused(
-            88,
-            &[4],
-            "data size at byte 72: found 8 bytes less 4 bits of padding, expected a whole number of `f32` elements",
+            68,
+            &sub_byte(2),
+            "data size at byte 72: found 8 bytes less 2 bits of padding, expected a whole number of `u3` elements",
         );
+    }
+
+    /// Published models have random numbers there.
+    #[test]
+    fn padding_of_whole_bytes_is_nothing() {
+        let blob = patched(88, &11_751_492_080u64.to_le_bytes()).unwrap();
+        assert_eq!((blob.element_count(), blob.padding_bits), (2, 0));
     }
 
     #[test]
