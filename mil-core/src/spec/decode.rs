@@ -125,16 +125,14 @@ fn describe(
     own: Option<Option<&spec::FunctionDescription>>,
 ) -> Result<(), SpecError> {
     let read = |all: &[spec::FeatureDescription]| all.iter().map(features::read).collect::<Result<Vec<_>, _>>();
-    if let Some(own) = own {
-        let Some(d) = own else { return Ok(()) };
-        (f.input_features, f.output_features, f.state_features) = (read(&d.input)?, read(&d.output)?, read(&d.state)?);
-        f.predicted_feature = d.predicted_feature_name.clone();
-        f.predicted_probabilities = d.predicted_probabilities_name.clone();
-    } else {
-        (f.input_features, f.output_features, f.state_features) = (read(&d.input)?, read(&d.output)?, read(&d.state)?);
-        f.predicted_feature = d.predicted_feature_name.clone();
-        f.predicted_probabilities = d.predicted_probabilities_name.clone();
-    }
+    let (input, output, state, predicted, probabilities) = match own {
+        Some(None) => return Ok(()),
+        Some(Some(d)) => (&d.input, &d.output, &d.state, &d.predicted_feature_name, &d.predicted_probabilities_name),
+        None => (&d.input, &d.output, &d.state, &d.predicted_feature_name, &d.predicted_probabilities_name),
+    };
+    (f.input_features, f.output_features, f.state_features) = (read(input)?, read(output)?, read(state)?);
+    f.predicted_feature = predicted.clone();
+    f.predicted_probabilities = probabilities.clone();
     Ok(())
 }
 
