@@ -6,9 +6,9 @@ extern crate self as mil;
 
 pub use mil_core::{
     graph::{self, Graph, Value},
-    ir, mb, op, ops, package, spec,
+    ir, mb, op, ops, package, spec, text,
     types::{self, DType, Dim, Domain, Opset, Shape, Symbol, TensorType},
-    weights,
+    validate, weights,
 };
 #[doc = include_str!("docs/mil.md")]
 pub use mil_macros::mil;
