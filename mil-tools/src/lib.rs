@@ -4,6 +4,8 @@ pub mod check;
 pub mod copy;
 mod error;
 pub mod inspect;
+pub mod neural_engine;
+pub mod ops;
 pub mod run;
 
 pub use error::ToolError;

@@ -11,7 +11,7 @@ use std::{
 use clap::{Parser, Subcommand, ValueEnum};
 use mil_core::ir::Program;
 use mil_runtime::Backend;
-use mil_tools::{ToolError, check, copy, inspect, run};
+use mil_tools::{ToolError, check, copy, inspect, ops, run};
 
 /// Look into Core ML models, check, copy and run them
 #[derive(Parser)]
@@ -45,6 +45,14 @@ enum Command {
         from: PathBuf,
         /// Where to write the copy, which replaces what is there
         to: PathBuf,
+    },
+    /// Say what an op is, or list them all
+    Ops {
+        /// The op's MIL name [default: all, a line each]
+        op: Option<String>,
+        /// Print the reference page of all ops as Markdown
+        #[arg(long, conflicts_with = "op")]
+        markdown: bool,
     },
     /// Run a model
     Run {
@@ -105,6 +113,8 @@ fn execute(command: Command) -> Result<bool, ToolError> {
             diagnostics.iter().for_each(|d| complain(d));
             return Ok(diagnostics.is_empty());
         }
+        Command::Ops { op: Some(op), .. } => say(&ops::describe(&op)?)?,
+        Command::Ops { op: None, markdown } => say(&if markdown { ops::markdown() } else { ops::list() })?,
         Command::Copy { from, to } => copy::copy(&from, &to)?,
         Command::Run { model, inputs, outputs, function, repeat, backend } => {
             let options = run::Options { function, repeat, backend: backend.into() };

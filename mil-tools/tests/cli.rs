@@ -258,3 +258,12 @@ fn wrong_usage_exits_with_2() {
     assert!(succeeds(&["--version"]).starts_with("mil "));
     assert!(succeeds(&["run", "--help"]).contains("--repeat"));
 }
+
+#[test]
+fn ops_are_explained() {
+    let all = succeeds(&["ops"]);
+    assert!(all.lines().any(|l| l.starts_with("conv ") && l.contains("Convolution over")), "{all}");
+    assert!(succeeds(&["ops", "conv"]).contains("- C1 `x` has rank 3 to 5"));
+    assert!(succeeds(&["ops", "--markdown"]).starts_with("# Ops\n"));
+    assert_eq!(fails(&["ops", "convolution"]), "error: there is no op `convolution`; `mil ops` lists them");
+}

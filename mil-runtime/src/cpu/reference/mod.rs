@@ -69,6 +69,9 @@ const LISTS: &[&[KernelDef]] = &[
     topk::KERNELS,
 ];
 
+/// Ops that the executor runs itself: they have no kernel.
+const OWN: &[&str] = &["const", "cond", "while_loop"];
+
 /// How an op runs: implemented for the op's own struct, whose fields say which values and parameters.
 pub(crate) trait Kernel: Op + Send + Sync {
     /// Computes the outputs, in order.
@@ -101,6 +104,11 @@ impl KernelDef {
 /// The kernel of an op.
 pub(crate) fn kernel(op: &str) -> Option<&'static KernelDef> {
     LISTS.iter().flat_map(|l| l.iter()).find(|k| k.op == op)
+}
+
+/// Whether the executor runs it: it has a kernel, or is one of those that the executor does itself.
+pub(crate) fn runs(op: &str) -> bool {
+    OWN.contains(&op) || kernel(op).is_some()
 }
 
 /// What a kernel sees of the running function: the values of its arguments.
@@ -252,8 +260,7 @@ mod tests {
     /// for an op that does not exist.
     #[test]
     fn every_op_has_one_kernel() {
-        let own = |op: &str| matches!(op, "const" | "cond" | "while_loop");
-        let ops: BTreeSet<&str> = mil_core::ops::all().map(|d| d.name).filter(|op| !own(op)).collect();
+        let ops: BTreeSet<&str> = mil_core::ops::all().map(|d| d.name).filter(|op| !super::OWN.contains(op)).collect();
         let listed: Vec<&str> = super::LISTS.iter().flat_map(|l| l.iter()).map(|k| k.op).collect();
         let kernels: BTreeSet<&str> = listed.iter().copied().collect();
         assert_eq!(kernels.len(), listed.len(), "an op has two kernels");
