@@ -9,7 +9,7 @@ use std::{
 };
 
 use clap::{Parser, Subcommand, ValueEnum};
-use mil_core::ir::Program;
+use mil_core::{ir::Program, types::Opset};
 use mil_runtime::Backend;
 use mil_tools::{ToolError, check, copy, inspect, ops, run};
 
@@ -38,6 +38,9 @@ enum Command {
     Check {
         /// A .mlpackage or .mlmodel
         model: PathBuf,
+        /// The oldest system that must read it: iOS15 to iOS26, or macOS12 to macOS26
+        #[arg(long, value_parser = release)]
+        target: Option<Opset>,
     },
     /// Read a model, validate it, and write it again
     Copy {
@@ -98,7 +101,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(e) => {
-            complain(&e.line());
+            complain("error", &e.line());
             ExitCode::FAILURE
         }
     }
@@ -108,10 +111,11 @@ fn main() -> ExitCode {
 fn execute(command: Command) -> Result<bool, ToolError> {
     match command {
         Command::Inspect { model, text, json } => say(&described(&model, text, json)?)?,
-        Command::Check { model } => {
-            let diagnostics = check::check(&model);
-            diagnostics.iter().for_each(|d| complain(d));
-            return Ok(diagnostics.is_empty());
+        Command::Check { model, target } => {
+            let verdict = check::check(&model, target);
+            verdict.errors.iter().for_each(|e| complain("error", e));
+            verdict.warnings.iter().for_each(|w| complain("warning", w));
+            return Ok(verdict.errors.is_empty());
         }
         Command::Ops { op: Some(op), .. } => say(&ops::describe(&op)?)?,
         Command::Ops { op: None, markdown } => say(&if markdown { ops::markdown() } else { ops::list() })?,
@@ -123,6 +127,10 @@ fn execute(command: Command) -> Result<bool, ToolError> {
         }
     }
     Ok(true)
+}
+
+fn release(name: &str) -> Result<Opset, String> {
+    Opset::parse(name).ok_or_else(|| format!("expected one of {}", Opset::ALL.map(Opset::name).join(", ")))
 }
 
 fn described(model: &Path, text: bool, json: bool) -> Result<String, ToolError> {
@@ -162,7 +170,7 @@ fn say(text: &str) -> Result<(), ToolError> {
     }
 }
 
-fn complain(line: &str) {
+fn complain(kind: &str, line: &str) {
     // There is nobody left to tell if this fails.
-    let _ = writeln!(io::stderr().lock(), "error: {line}");
+    let _ = writeln!(io::stderr().lock(), "{kind}: {line}");
 }

@@ -267,3 +267,21 @@ fn ops_are_explained() {
     assert!(succeeds(&["ops", "--markdown"]).starts_with("# Ops\n"));
     assert_eq!(fails(&["ops", "convolution"]), "error: there is no op `convolution`; `mil ops` lists them");
 }
+
+#[test]
+fn check_warns_and_knows_older_systems() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut g = Graph::new("main", Opset::iOS17);
+    let x = g.input("x", TensorType::new(DType::I32, [2, 2]));
+    let y = g.push(mb::matmul(&x, &x)).unwrap();
+    let path = dir.path().join("ints.mlpackage");
+    g.finish([("y", y)]).unwrap().save(&path).unwrap();
+    let output = mil(&["check", &text(&path), "--target", "macOS14"]);
+    let warned = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        output.status.success() && warned.starts_with("warning: ") && warned.contains("multiplies i32"),
+        "{warned}"
+    );
+    let older = fails(&["check", &text(&path), "--target", "iOS15"]);
+    assert!(older.contains("iOS15 reads up to version 6"), "{older}");
+}

@@ -124,6 +124,7 @@ impl PackageReader {
     /// that is unknown.
     pub fn model(&self) -> Result<spec::Model, PackageError> {
         let path = &self.model_path;
+        refuse_pointer(path, &self.model_bytes)?;
         spec::scan::scan(&self.model_bytes)
             .map_err(|error| PackageError::caused_by(path, "is not a Core ML model", error))?;
         let model = spec::Model::decode(&self.model_bytes[..])
@@ -158,7 +159,15 @@ impl PackageReader {
         inside(base, relative)?.ok_or_else(|| {
             PackageError::new(
                 base.join(relative),
-                format!("is missing, but the model of `{}` refers to it", self.path.display()),
+                match self.kind {
+                    PackageKind::Mlpackage => {
+                        format!("is missing, but the model of `{}` refers to it", self.path.display())
+                    }
+                    PackageKind::Mlmodel => format!(
+                        "is missing, but `{}` refers to it: an ML Program with weights is an .mlpackage, give that",
+                        self.path.display()
+                    ),
+                },
             )
         })
     }
@@ -169,8 +178,22 @@ impl PackageReader {
     /// Those of [`blob_path`](Self::blob_path) and [`BlobFile::open`].
     pub fn blob_file(&self, file_name: &str) -> Result<BlobFile, PackageError> {
         let path = self.blob_path(file_name)?;
-        BlobFile::open(&path).map_err(|error| PackageError::caused_by(path, "is not a valid blob file", error))
+        let failed = |error| PackageError::caused_by(&path, "is not a valid blob file", error);
+        let opened = BlobFile::open(&path);
+        if opened.is_err() {
+            refuse_pointer(&path, &Bytes::map_file(&path)?)?;
+        }
+        opened.map_err(failed)
     }
+}
+
+/// A file that version control left out, with a note where to get it. Core ML: "Unable to deserialize object".
+fn refuse_pointer(path: &Path, bytes: &[u8]) -> Result<(), PackageError> {
+    if bytes.starts_with(b"version https://git-lfs") {
+        let message = "is a Git LFS pointer and not the file itself: fetch it with `git lfs pull`";
+        return Err(PackageError::new(path, message));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

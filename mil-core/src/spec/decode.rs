@@ -114,6 +114,11 @@ fn known_ops(program: &mil::Program) -> Result<(), SpecError> {
     if unknown.is_empty() {
         return Ok(());
     }
+    // Core ML: "missingMetadataField".
+    if unknown.contains_key("custom_layer") {
+        let message = "the program has custom layers (`custom_layer`), which no ML Program can run: convert the model without them";
+        return Err(SpecError::new(message));
+    }
     let list: Vec<_> = unknown.iter().map(|(op, n)| format!("{op} ({n})")).collect();
     Err(SpecError::new(format!("the program uses ops that are not supported yet: {}", list.join(", "))))
 }
@@ -360,12 +365,18 @@ fn merge(declared: &Type, inferred: &Type) -> Option<Type> {
     })
 }
 
-/// A source for programs that have no weight file.
+/// Source and sink for programs that have no weight file: all constants stand in the message.
 #[derive(Clone, Copy, Debug)]
 pub struct NoWeights;
 
 impl WeightSource for NoWeights {
     fn get(&self, file: &str, _: u64, _: &TensorType) -> Result<Constant, SpecError> {
         Err(SpecError::new(format!("there is no weight file `{file}`")))
+    }
+}
+
+impl values::WeightSink for NoWeights {
+    fn put(&mut self, _: &Constant) -> Result<Option<(String, u64)>, SpecError> {
+        Ok(None)
     }
 }

@@ -39,7 +39,7 @@ pub mod scan;
 pub(crate) mod types;
 pub mod values;
 
-pub use decode::decode;
+pub use decode::{NoWeights, decode};
 pub use encode::encode;
 pub use error::SpecError;
 pub use features::by_type as feature_of_type;

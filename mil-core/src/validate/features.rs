@@ -148,6 +148,51 @@ fn range(ranges: &[(u64, i64)], default: &[i64], t: &TensorType) -> Vec<String> 
     found
 }
 
+/// No input or state is of size 0: Core ML wants positive sizes, whatever the description says.
+pub(super) fn empty_inputs(f: &Function, report: &mut Report<'_>) {
+    for id in &f.inputs {
+        let value = f.value(*id);
+        let (Type::Tensor(t) | Type::State(t)) = &value.ty else { continue };
+        if t.shape.iter().any(|d| d.is(0)) {
+            let message = format!("the input `{}` has no elements: {}", value.name.escape_debug(), value.ty);
+            report.whole(message, "give every dimension a size of 1 or more");
+        }
+    }
+}
+
+/// Several inputs with enumerated sizes need iOS18, and all the same number of sizes: they are chosen together.
+///
+/// Source: coremltools' check before conversion.
+pub(super) fn enumerated(f: &Function, report: &mut Report<'_>) {
+    let count = |kind: &FeatureKind| match kind {
+        FeatureKind::Array(ArrayFeature { flexibility: ArrayFlexibility::Enumerated(shapes), .. }) => {
+            Some(shapes.len())
+        }
+        FeatureKind::Image(ImageFeature { flexibility: ImageFlexibility::Enumerated(sizes), .. }) => Some(sizes.len()),
+        _ => None,
+    };
+    let counts: Vec<usize> = f.input_features.iter().filter_map(|d| count(&d.kind)).collect();
+    if counts.len() > 1 && f.opset < Opset::iOS18 {
+        let message =
+            format!("{} inputs have enumerated sizes, which needs opset iOS18, found {}", counts.len(), f.opset);
+        report.whole(message, "set `opset = iOS18`, or let one input have them");
+    }
+    if counts.windows(2).any(|w| w[0] != w[1]) {
+        let message = format!("the inputs have different numbers of enumerated sizes: {counts:?}");
+        report.whole(message, "give all the same number: the first size of one goes with the first of the others");
+    }
+}
+
+/// A state is not optional: it is always there.
+///
+/// Source: coremltools' `InterfaceValidators.cpp`.
+pub(super) fn optional_states(f: &Function, report: &mut Report<'_>) {
+    for state in f.state_features.iter().filter(|s| s.optional) {
+        let message = format!("the state `{}` is described as optional", state.name.escape_debug());
+        report.whole(message, "a state is always there; do not mark it as optional");
+    }
+}
+
 /// Images are tensors `[1, channels, height, width]` with as many channels as the color layout has, of the described
 /// sizes; 16-bit gray needs iOS16.
 pub(super) fn images(f: &Function, report: &mut Report<'_>) {

@@ -33,6 +33,19 @@
 //! | | `arrays` | dtype, default size and flexible sizes agree with the function's types |
 //! | | `images` | image inputs and outputs are tensors `[1, channels, height, width]` of the right sizes |
 //!
+//! | | `empty_inputs` | no input is of size 0 |
+//! | | `enumerated` | several inputs of enumerated sizes need iOS18 and as many sizes each |
+//! | | `optional_states` | no state is optional |
+//! | `warnings.rs` | | *not errors; told by [`warnings`]:* |
+//! | | `large_weights` | all weights together are below 2 GiB |
+//! | | `f16_overflow` | no constant of f16 is infinite |
+//! | | `integer_matmul` | no `matmul` of integers |
+//! | | `vector_matmul` | no `matmul` of a vector |
+//! | | `computed_weight` | a convolution whose weight is computed has no bias |
+//! | | `unbounded_reduction` | nothing is reduced over a dimension that may be of any size |
+//! | | `several_enumerated` | at most one input has enumerated sizes |
+//! | | `many_states` | at most two states |
+//!
 //! What an op asks of its arguments (shapes, dtypes, opset, constness) is the op's own rule, in [`crate::ops`], and
 //! reported by `inference`. A rule is one function; a new rule is added to its file, the list below, and this table.
 
@@ -42,17 +55,21 @@ mod outputs;
 mod report;
 mod scope;
 mod types;
+mod warnings;
 
 pub use report::{Diagnostic, Diagnostics};
 
-use crate::ir::{Function, Program};
+use crate::{
+    ir::{Function, Program},
+    types::Opset,
+};
 use report::Report;
 
 /// Rules of a program as a whole.
-const PROGRAM_RULES: &[fn(&Program, &mut Report<'_>)] = &[scope::functions, opset::opsets, opset::multifunction];
+const PROGRAM_RULES: &[ProgramRule] = &[scope::functions, opset::opsets, opset::multifunction];
 
 /// Rules of one function.
-const FUNCTION_RULES: &[fn(&Function, &mut Report<'_>)] = &[
+const FUNCTION_RULES: &[FunctionRule] = &[
     scope::value_names,
     scope::definitions,
     scope::uses,
@@ -74,6 +91,23 @@ const FUNCTION_RULES: &[fn(&Function, &mut Report<'_>)] = &[
     features::names,
     features::arrays,
     features::images,
+    features::empty_inputs,
+    features::enumerated,
+    features::optional_states,
+];
+
+/// Rules whose breach is a warning.
+const PROGRAM_WARNINGS: &[ProgramRule] = &[warnings::large_weights];
+
+/// Rules of one function whose breach is a warning.
+const FUNCTION_WARNINGS: &[FunctionRule] = &[
+    warnings::f16_overflow,
+    warnings::integer_matmul,
+    warnings::vector_matmul,
+    warnings::computed_weight,
+    warnings::unbounded_reduction,
+    warnings::several_enumerated,
+    warnings::many_states,
 ];
 
 /// Checks all rules; see the module's list.
@@ -81,16 +115,61 @@ const FUNCTION_RULES: &[fn(&Function, &mut Report<'_>)] = &[
 /// # Errors
 /// If one does not hold; all that do not are in the error.
 pub fn validate(program: &Program) -> Result<(), Diagnostics> {
+    let found = apply(program, PROGRAM_RULES, FUNCTION_RULES);
+    if found.is_empty() { Ok(()) } else { Err(Diagnostics(found)) }
+}
+
+/// What some Apple systems may refuse of a program that [`validate`] accepts, or get wrong; see the module's list.
+pub fn warnings(program: &Program) -> Vec<Diagnostic> {
+    apply(program, PROGRAM_WARNINGS, FUNCTION_WARNINGS)
+}
+
+/// Whether systems of a release can read the program: iOS16, say, reads opsets up to `CoreML6` and specification versions up to 7.
+///
+/// Core ML: "Unknown opset 'CoreML7'"; "the model supplied is of version 8, intended for a newer version of Xcode".
+///
+/// # Errors
+/// If the program speaks a newer opset; the error tells the ops that are not in the older one.
+pub fn runs_since(program: &Program, target: Opset) -> Result<(), Diagnostics> {
     let mut found = vec![];
-    for rule in PROGRAM_RULES {
+    if program.opset > target {
+        let mut newer: Vec<&str> = program
+            .functions
+            .values()
+            .flat_map(|f| f.walk().into_iter().map(|id| f.op(id).def))
+            .filter(|def| def.since > target)
+            .map(|def| def.name)
+            .collect();
+        newer.sort_unstable();
+        newer.dedup();
+        let (version, known) = (program.opset.spec_version(), target.spec_version());
+        let message = format!(
+            "it speaks opset {} (specification version {version}), {target} reads up to version {known}",
+            program.opset
+        );
+        let remedy = match &newer[..] {
+            [] => format!("build it with `opset = {target}`: all its ops exist there"),
+            ops => format!("build it with `opset = {target}`, without the ops {}", ops.join(", ")),
+        };
+        Report::new(&mut found, None).whole(message, &remedy);
+    }
+    if found.is_empty() { Ok(()) } else { Err(Diagnostics(found)) }
+}
+
+type ProgramRule = fn(&Program, &mut Report<'_>);
+type FunctionRule = fn(&Function, &mut Report<'_>);
+
+fn apply(program: &Program, whole: &[ProgramRule], each: &[FunctionRule]) -> Vec<Diagnostic> {
+    let mut found = vec![];
+    for rule in whole {
         rule(program, &mut Report::new(&mut found, None));
     }
     for function in program.functions.values() {
-        for rule in FUNCTION_RULES {
+        for rule in each {
             rule(function, &mut Report::new(&mut found, Some(function)));
         }
     }
-    if found.is_empty() { Ok(()) } else { Err(Diagnostics(found)) }
+    found
 }
 
 #[cfg(test)]

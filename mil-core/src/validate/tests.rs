@@ -491,7 +491,11 @@ mod features {
     fn default_sizes_are_positive() {
         let mut program = identity(Opset::iOS17, f32s(&[0]));
         program.functions.get_mut("main").unwrap().input_features = vec![array("x", &[0], ArrayFlexibility::Fixed)];
-        program_finds(&program, &["the input `x`: its default size [0] is not positive"]);
+        let expected =
+            ["the input `x`: its default size [0] is not positive", "the input `x` has no elements: Tensor<f32, 0>"];
+        program_finds(&program, &expected);
+        // A described size is derived where none is given, so that the type itself is looked at.
+        program_finds(&identity(Opset::iOS17, f32s(&[0])), &["the input `x` has no elements"]);
     }
 
     #[test]
