@@ -1,8 +1,14 @@
 //! Programs that coremltools wrote, changed in a few places: types, bindings, constants, blocks, names, versions.
+//!
+//! `MIL_FUZZ_PACKAGES=DIR` adds the packages in DIR and in the folders below it: those of the test `every_op`, say.
 
 #![no_main]
 
-use std::{fs, path::Path, sync::LazyLock};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::LazyLock,
+};
 
 use libfuzzer_sys::fuzz_target;
 use mil_core::{
@@ -16,9 +22,20 @@ use mil_core::{
 mod hostile;
 
 static PACKAGES: LazyLock<Vec<spec::Model>> = LazyLock::new(|| {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../mil-core/testdata/coremltools");
-    let entries = fs::read_dir(root).expect("test data").map(|e| e.expect("an entry").path());
-    let mut paths: Vec<_> = entries.filter(|p| Program::load(p).is_ok()).collect();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../mil-core/testdata/coremltools")];
+    folders.extend(std::env::var_os("MIL_FUZZ_PACKAGES").map(PathBuf::from));
+    let mut paths = vec![];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder of packages") {
+            let path = entry.expect("an entry").path();
+            match path.extension().is_some_and(|e| e == "mlpackage") {
+                true => paths.push(path),
+                false if path.is_dir() => folders.push(path),
+                false => {}
+            }
+        }
+    }
+    paths.retain(|p| Program::load(p).is_ok());
     paths.sort();
     paths.iter().map(|p| PackageReader::open(p).and_then(|p| p.model()).expect("it was read just now")).collect()
 });
