@@ -26,6 +26,7 @@ use crate::{
 };
 
 mod control;
+mod edit;
 mod operands;
 
 /// A value of a graph: what an op gave, or an input. Cheap to clone.
@@ -112,6 +113,8 @@ pub struct Graph {
     home: HashMap<ValueId, BlockId>,
     names: HashSet<String>,
     counters: BTreeMap<&'static str, usize>,
+    /// Whether the function was finished before and is being changed.
+    reopened: bool,
 }
 
 static NEXT_GRAPH: AtomicU32 = AtomicU32::new(0);
@@ -127,6 +130,7 @@ impl Graph {
             home: HashMap::new(),
             names: HashSet::new(),
             counters: BTreeMap::new(),
+            reopened: false,
         }
     }
 

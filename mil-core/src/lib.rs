@@ -70,6 +70,7 @@ pub mod ir;
 pub mod op;
 pub mod ops;
 pub mod package;
+pub mod passes;
 pub mod spec;
 pub mod text;
 pub mod types;

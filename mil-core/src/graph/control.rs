@@ -2,7 +2,7 @@
 
 use crate::{
     ir::{BlockId, Def, Loc, ValueId},
-    op::{BlockTypes, Cx, OpError, Operand},
+    op::{BlockTypes, OpError, Operand},
     types::{Dim, Type},
 };
 
@@ -116,7 +116,7 @@ impl Graph {
 
     /// Makes the sizes of loop variables unknown that change from round to round, and infers the blocks again with that,
     /// until the body keeps what it takes.
-    fn widen(&mut self, blocks: [BlockId; 2]) -> Result<(), OpError> {
+    pub(super) fn widen(&mut self, blocks: [BlockId; 2]) -> Result<(), OpError> {
         loop {
             // Each round makes at least one more size unknown, so there is a last one.
             let types = self.block_types(blocks[1]);
@@ -147,7 +147,7 @@ impl Graph {
         Dim::unknown(format_args!("{}.{axis}", self.function.value(id).name))
     }
 
-    fn set_input(&mut self, blocks: [BlockId; 2], input: usize, ty: Type) {
+    pub(super) fn set_input(&mut self, blocks: [BlockId; 2], input: usize, ty: Type) {
         for block in blocks {
             if let Some(id) = self.function.block(block).inputs.get(input).copied() {
                 self.function.values[id.index()].ty = ty.clone();
@@ -156,36 +156,19 @@ impl Graph {
     }
 
     /// Infers the ops of a closed block again, whose inputs have got other types.
-    fn infer_again(&mut self, block: BlockId) -> Result<(), OpError> {
+    pub(super) fn infer_again(&mut self, block: BlockId) -> Result<(), OpError> {
         for id in self.function.block(block).ops.clone() {
-            let op = self.function.op(id).clone();
-            if op.def.is_const() {
-                continue;
+            let op = self.function.op(id);
+            if op.def != crate::ops::while_loop_def() {
+                op.blocks.clone().into_iter().try_for_each(|b| self.infer_again(b))?;
             }
-            if let ([condition, body], true) = (&op.blocks[..], op.def == crate::ops::while_loop_def()) {
-                let blocks = [*condition, *body];
-                for (i, var) in op.uses().enumerate() {
-                    let ty = self.start_type(*body, i, var);
-                    self.set_input(blocks, i, ty);
-                }
-                blocks.into_iter().try_for_each(|b| self.infer_again(b))?;
-                self.widen(blocks)?;
-            } else {
-                op.blocks.iter().try_for_each(|b| self.infer_again(*b))?;
-            }
-            let types: Vec<BlockTypes> = op.blocks.iter().map(|b| self.block_types(*b)).collect();
-            let args = self.function.args(&op);
-            let inferred = op.def.infer(&args, &mut Cx::new(self.opset(), &op.name, &types))?;
-            for (value, one) in op.outputs.iter().zip(inferred) {
-                let data = &mut self.function.values[value.index()];
-                (data.ty, data.known) = (one.ty, one.known);
-            }
+            self.infer_op(id)?;
         }
         Ok(())
     }
 
     /// The type that a loop's variable has in its blocks: that of its first value, but for sizes that change.
-    fn start_type(&self, body: BlockId, input: usize, first: ValueId) -> Type {
+    pub(super) fn start_type(&self, body: BlockId, input: usize, first: ValueId) -> Type {
         let mut ty = self.function.value(first).ty.clone();
         let taken = self.function.block(body).inputs.get(input).map(|v| &self.function.value(*v).ty);
         if let (Type::Tensor(ty), Some(Type::Tensor(taken))) = (&mut ty, taken) {

@@ -1,0 +1,161 @@
+//! Passes in order.
+
+use std::{fmt, time::Instant};
+
+use crate::{ir::Program, validate::validate};
+
+use super::{Context, Pass, PassError, Report, all, find};
+
+/// The default passes in order. What a later pass makes possible for an earlier one is why some stand twice.
+const FP32: &[&str] = &["noop_elimination", "dead_code_elimination"];
+
+/// What makes f16 of f32, and its place among them.
+const FP16: &[&str] = &["noop_elimination", "dead_code_elimination"];
+
+/// Passes in order.
+#[derive(Default)]
+pub struct Pipeline {
+    passes: Vec<Box<dyn Pass>>,
+}
+
+impl fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.names()).finish()
+    }
+}
+
+impl Pipeline {
+    /// The default passes, which keep every dtype.
+    pub fn fp32() -> Pipeline {
+        Pipeline::listed(FP32)
+    }
+
+    /// The default passes, and f32 becomes f16 where that is safe.
+    pub fn fp16() -> Pipeline {
+        Pipeline::listed(FP16)
+    }
+
+    fn listed(names: &[&str]) -> Pipeline {
+        let boxed = |p| Box::new(p) as Box<dyn Pass>;
+        Pipeline { passes: names.iter().filter_map(|n| find(n)).map(boxed).collect() }
+    }
+
+    /// The passes of these names, in this order; one may stand there more than once.
+    ///
+    /// # Errors
+    /// If there is no pass of a name; the message lists all.
+    pub fn named<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Pipeline, String> {
+        let mut pipeline = Pipeline::default();
+        for name in names {
+            pipeline.push(known(name)?);
+        }
+        Ok(pipeline)
+    }
+
+    /// What a user says: `fp16`, `fp32`, or names of passes with commas between them.
+    ///
+    /// # Errors
+    /// As [`named`](Pipeline::named).
+    pub fn parse(text: &str) -> Result<Pipeline, String> {
+        match text.trim() {
+            "fp16" => Ok(Pipeline::fp16()),
+            "fp32" => Ok(Pipeline::fp32()),
+            names => Pipeline::named(names.split(',').map(str::trim).filter(|n| !n.is_empty())),
+        }
+    }
+
+    /// Adds a pass at the end.
+    pub fn push(&mut self, pass: impl Pass + 'static) {
+        self.passes.push(Box::new(pass));
+    }
+
+    /// Puts a pass in the place of that of the same name: one with other options than the default's. Gives whether there was
+    /// one.
+    pub fn set(&mut self, pass: impl Pass + 'static) -> bool {
+        let found = self.passes.iter_mut().find(|p| p.name() == pass.name());
+        found.map(|p| *p = Box::new(pass)).is_some()
+    }
+
+    /// Leaves out the passes of these names.
+    ///
+    /// # Errors
+    /// If there is no pass of a name.
+    pub fn skip<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Result<Pipeline, String> {
+        for name in names {
+            if !self.names().any(|n| n == name) {
+                known(name)?;
+            }
+            self.passes.retain(|p| p.name() != name);
+        }
+        Ok(self)
+    }
+
+    /// The names of the passes, in order.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.passes.iter().map(|p| p.name())
+    }
+
+    /// Runs the passes; gives a report of each.
+    ///
+    /// # Errors
+    /// If a pass fails; the program is as it was then.
+    pub fn run(&self, program: &mut Program, cx: &Context<'_>) -> Result<Vec<Report>, PassError> {
+        // Constants are shared by a clone.
+        let mut changed = program.clone();
+        let valid = cfg!(debug_assertions) && validate(program).is_ok();
+        let mut reports = Vec::with_capacity(self.passes.len());
+        for pass in &self.passes {
+            let start = Instant::now();
+            let mut report = Report::new(pass.name());
+            pass.program(&mut changed, cx, &mut report)?;
+            report.time = start.elapsed();
+            reports.push(report);
+            if valid && let Err(wrong) = validate(&changed) {
+                let message = format!("left a program that is not valid: {wrong}");
+                return Err(PassError { pass: pass.name(), function: None, message });
+            }
+        }
+        *program = changed;
+        Ok(reports)
+    }
+}
+
+fn known(name: &str) -> Result<&'static dyn Pass, String> {
+    find(name).ok_or_else(|| {
+        let names: Vec<_> = all().map(Pass::name).collect();
+        format!("there is no pass `{name}`; there are {}", names.join(", "))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn default_pipelines_are_of_passes_that_exist() {
+        for (pipeline, names) in [(Pipeline::fp32(), FP32), (Pipeline::fp16(), FP16)] {
+            assert_eq!(pipeline.names().collect::<Vec<_>>(), names);
+        }
+    }
+
+    #[test]
+    fn every_pass_has_its_own_name_and_a_line_of_doc() {
+        let names: BTreeSet<_> = all().map(Pass::name).collect();
+        assert_eq!(names.len(), all().count());
+        for pass in all() {
+            let doc = pass.doc();
+            assert!(!doc.is_empty() && !doc.ends_with('.') && !doc.contains('\n'), "{}: {doc}", pass.name());
+        }
+    }
+
+    #[test]
+    fn names_are_parsed() {
+        assert!(Pipeline::parse("noop_elimination, nothing").unwrap_err().starts_with("there is no pass `nothing`; "));
+        let twice = Pipeline::parse("noop_elimination, dead_code_elimination,noop_elimination").unwrap();
+        let left = twice.skip(["noop_elimination"]).unwrap();
+        assert_eq!(left.names().collect::<Vec<_>>(), ["dead_code_elimination"]);
+        assert!(left.skip(["nothing"]).is_err());
+    }
+}
