@@ -86,12 +86,14 @@
 //! touches the bytes of constants but to compute with them. In debug builds each pass is checked with
 //! [`validate`](crate::validate::validate).
 
+mod add_fp16_cast;
 mod dead_code_elimination;
 mod noop_elimination;
 mod pass;
 mod pipeline;
 mod rewrite;
 
+pub use add_fp16_cast::AddFp16Cast;
 pub use dead_code_elimination::DeadCodeElimination;
 pub use noop_elimination::NoopElimination;
 pub use pass::{Context, Evaluate, Pass, PassError, Report};
@@ -101,7 +103,7 @@ pub use rewrite::{Inserter, Rewriter, Use};
 use crate::{ir::Program, op::OpError};
 
 /// All passes, by name.
-const LIST: &[&dyn Pass] = &[&DeadCodeElimination, &NoopElimination];
+const LIST: &[&dyn Pass] = &[&add_fp16_cast::DEFAULT, &DeadCodeElimination, &NoopElimination];
 
 /// All passes.
 pub fn all() -> impl Iterator<Item = &'static dyn Pass> {

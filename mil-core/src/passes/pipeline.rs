@@ -10,7 +10,7 @@ use super::{Context, Pass, PassError, Report, all, find};
 const FP32: &[&str] = &["noop_elimination", "dead_code_elimination"];
 
 /// What makes f16 of f32, and its place among them.
-const FP16: &[&str] = &["noop_elimination", "dead_code_elimination"];
+const FP16: &[&str] = &["noop_elimination", "add_fp16_cast", "dead_code_elimination"];
 
 /// Passes in order.
 #[derive(Default)]
