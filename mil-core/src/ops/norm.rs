@@ -182,6 +182,9 @@ impl Infer for LayerNorm {
 /// place: the channel itself, `size / 2` (rounded down) before it and the rest after it. Channels that do not exist are
 /// as zeros.
 ///
+/// A tensor of rank 3 is an image without batch: its channels are its first dimension. coremltools' page of the op says
+/// `[N, C, D]` there, but the results that its own test expects of Core ML are so.
+///
 /// # Constraints
 /// - C1 `x` has rank 3 to 5.
 /// - C2 `size` is 1 or more.
@@ -190,7 +193,7 @@ impl Infer for LayerNorm {
 #[domain(T = F16 | F32)]
 #[domain(U = F16 | F32)]
 pub struct LocalResponseNorm {
-    /// `[N, C, *D]`.
+    /// `[C, H, W]` or `[N, C, *D]`.
     #[dtype(T)]
     pub x: Arg,
     /// How many channels are summed.
@@ -208,6 +211,13 @@ pub struct LocalResponseNorm {
     #[dtype(T, iOS17 = U)]
     #[default(1.0)]
     pub k: f32,
+}
+
+impl LocalResponseNorm {
+    /// The dimension of `x` that has the channels.
+    pub fn channel_axis(&self) -> usize {
+        usize::from(self.x.rank() > 3)
+    }
 }
 
 impl Infer for LocalResponseNorm {

@@ -90,7 +90,8 @@ impl Kernel for LocalResponseNorm {
         let x = cx.get(&self.x)?;
         let shape = output_shape(&LocalResponseNorm { x: actual(&self.x, &x), ..self.clone() })?;
         let v = x.to_f32()?;
-        let (channels, plane) = (shape[1], shape[2..].iter().product::<usize>());
+        let axis = self.channel_axis();
+        let (channels, plane) = (shape[axis], shape[axis + 1..].iter().product::<usize>());
         let (before, after) = ((self.size / 2) as usize, ((self.size - 1) / 2) as usize);
         let scale = f64::from(self.alpha) / self.size as f64;
         let mut out = Vec::with_capacity(v.len());
@@ -192,11 +193,15 @@ mod tests {
     fn local_response_norm() {
         let x = [1.0, 2.0, 2.0, 4.0, 3.0, 0.0];
         // Three channels of two elements; two neighbours are the channel before and the channel itself.
-        let out = run(|g| mb::local_response_norm(g.f32(&[1, 3, 2], &x), 2).alpha(2.0).beta(1.0).k(1.0));
-        close(&out, &[1, 3, 2], &[1.0 / 2.0, 2.0 / 5.0, 2.0 / 6.0, 4.0 / 21.0, 3.0 / 14.0, 0.0], 1e-7);
-        let out = run(|g| mb::local_response_norm(g.f32(&[1, 3, 2], &x), 3).alpha(3.0).beta(0.5).k(0.0));
+        let out = run(|g| mb::local_response_norm(g.f32(&[1, 3, 1, 2], &x), 2).alpha(2.0).beta(1.0).k(1.0));
+        close(&out, &[1, 3, 1, 2], &[1.0 / 2.0, 2.0 / 5.0, 2.0 / 6.0, 4.0 / 21.0, 3.0 / 14.0, 0.0], 1e-7);
+        let out = run(|g| mb::local_response_norm(g.f32(&[3, 1, 2], &x), 3).alpha(3.0).beta(0.5).k(0.0));
         let root = [5f32, 20.0, 14.0, 20.0, 13.0, 16.0].map(f32::sqrt);
         let expected: Vec<f32> = x.iter().zip(root).map(|(x, r)| x / r).collect();
+        close(&out, &[3, 1, 2], &expected, 1e-6);
+        // Rank 3 has no batch: this is one channel.
+        let out = run(|g| mb::local_response_norm(g.f32(&[1, 3, 2], &x), 3).alpha(3.0).beta(1.0));
+        let expected = x.map(|v| v / (1.0 + v * v));
         close(&out, &[1, 3, 2], &expected, 1e-6);
         // By default: 1 / (1 + 1e-4 * 1 / 1)^0.75. A neighbourhood may be larger than the tensor.
         let out = run(|g| mb::local_response_norm(g.f32(&[1, 1, 1], &[1.0]), 1));
