@@ -82,6 +82,6 @@ pub mod mb {
     pub use crate::ops::{
         activation::*, attention::*, cast::*, compare::*, concat::*, control::*, conv::*, einsum::*,
         elementwise_binary::*, elementwise_unary::*, gather::*, generate::*, matmul::*, norm::*, pad::*, pool::*,
-        reduce::*, resize::*, select::*, shape::*, slice::*, topk::*,
+        rearrange::*, recurrent::*, reduce::*, resize::*, select::*, shape::*, slice::*, topk::*,
     };
 }

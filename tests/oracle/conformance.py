@@ -36,6 +36,9 @@ OPS = set(
     reduce_min reduce_prod reduce_sum reduce_sum_square
     reshape transpose expand_dims squeeze concat split stack slice_by_index slice_by_size pad tile gather gather_along_axis
     shape fill range_1d topk upsample_bilinear upsample_nearest_neighbor resize_bilinear
+    clamped_relu linear_activation scaled_tanh softplus_parametric softsign thresholded_relu local_response_norm
+    batch_to_space space_to_batch depth_to_space space_to_depth pixel_shuffle pixel_unshuffle sliding_windows
+    lstm gru rnn
     const cond while_loop identity scaled_dot_product_attention
     """.split()
 )

@@ -25,6 +25,8 @@ pub mod matmul;
 pub mod norm;
 pub mod pad;
 pub mod pool;
+pub mod rearrange;
+pub mod recurrent;
 pub mod reduce;
 pub mod resize;
 pub(crate) mod rules;
@@ -54,6 +56,8 @@ const LISTS: &[&[&OpDef]] = &[
     norm::OPS,
     pad::OPS,
     pool::OPS,
+    rearrange::OPS,
+    recurrent::OPS,
     reduce::OPS,
     resize::OPS,
     select::OPS,

@@ -8,7 +8,8 @@ use mil_derive::Op;
 
 use super::rules;
 
-pub(crate) const OPS: &[&OpDef] = &[BatchNorm::DEF, InstanceNorm::DEF, L2Norm::DEF, LayerNorm::DEF];
+pub(crate) const OPS: &[&OpDef] =
+    &[BatchNorm::DEF, InstanceNorm::DEF, L2Norm::DEF, LayerNorm::DEF, LocalResponseNorm::DEF];
 
 /// `gamma * (x - mean) / sqrt(variance + epsilon) + beta`, with one mean, variance, gamma and beta per channel.
 ///
@@ -177,6 +178,56 @@ impl Infer for LayerNorm {
     }
 }
 
+/// `x / (k + alpha / size * sum)^beta`, where the sum is of the squares of `size` neighbouring channels at the same
+/// place: the channel itself, `size / 2` (rounded down) before it and the rest after it. Channels that do not exist are
+/// as zeros.
+///
+/// A tensor of rank 3 is an image without batch: its channels are its first dimension. coremltools' page of the op says
+/// `[N, C, D]` there, but the results that its own test expects of Core ML are so.
+///
+/// # Constraints
+/// - C1 `x` has rank 3 to 5.
+/// - C2 `size` is 1 or more.
+#[derive(Op, Clone, Debug)]
+#[op(name = "local_response_norm", since = iOS15)]
+#[domain(T = F16 | F32)]
+#[domain(U = F16 | F32)]
+pub struct LocalResponseNorm {
+    /// `[C, H, W]` or `[N, C, *D]`.
+    #[dtype(T)]
+    pub x: Arg,
+    /// How many channels are summed.
+    #[dtype(I32)]
+    pub size: i64,
+    /// What the mean of the squares is multiplied by. Default: 1e-4.
+    #[dtype(T, iOS17 = U)]
+    #[default(1e-4)]
+    pub alpha: f32,
+    /// The exponent. Default: 0.75.
+    #[dtype(T, iOS17 = U)]
+    #[default(0.75)]
+    pub beta: f32,
+    /// What is added. Default: 1.
+    #[dtype(T, iOS17 = U)]
+    #[default(1.0)]
+    pub k: f32,
+}
+
+impl LocalResponseNorm {
+    /// The dimension of `x` that has the channels.
+    pub fn channel_axis(&self) -> usize {
+        usize::from(self.x.rank() > 3)
+    }
+}
+
+impl Infer for LocalResponseNorm {
+    fn infer(&self, _: &mut Cx<'_>) -> Result<Vec<Inferred>, OpError> {
+        rules::rank_in(&self.x, 3..=5, "x")?; // C1
+        rules::at_least(&[self.size], 1, "size")?; // C2
+        Ok(vec![self.x.ty.clone().into()])
+    }
+}
+
 fn affine(
     gamma: &Option<Arg>,
     beta: &Option<Arg>,
@@ -222,6 +273,7 @@ mod tests {
         infers(|g| mb::instance_norm(g.t("Tensor<f16, N, C, H, W>")).gamma(half(3)), "Tensor<f16, N, C, H, W>");
         infers(|g| mb::l2_norm(g.t("Tensor<f16, B, 1, 2, 3, 4>")), "Tensor<f16, B, 1, 2, 3, 4>");
         infers(|g| mb::layer_norm(g.t(X)), X);
+        infers(|g| mb::local_response_norm(g.t("Tensor<f16, N, C, L>"), 5).alpha(0.01), "Tensor<f16, N, C, L>");
         infers(|g| mb::layer_norm(g.t("Tensor<f16, N, S, 8>")).axes([-1]).gamma(half(8)), "Tensor<f16, N, S, 8>");
         infers(|g| mb::layer_norm(g.t(X)).axes([-1, 2]).beta(Constant::new([4, 5], &[0f32; 20]).unwrap()), X);
     }
@@ -231,6 +283,7 @@ mod tests {
         fails(|g| mb::batch_norm(g.t("Tensor<f32, 1, 3>"), v(3), v(3)), "x", "rank 3 to 5");
         fails(|g| mb::instance_norm(g.t("Tensor<f32, 1, 3, 4, 5, 6>")), "x", "rank 3 to 4");
         fails(|g| mb::l2_norm(g.t("Tensor<f32, 3, 4>")), "x", "rank 3 or more");
+        fails(|g| mb::local_response_norm(g.t("Tensor<f32, 3, 4>"), 2), "x", "rank 3 to 5");
     }
 
     #[test]
@@ -258,6 +311,11 @@ mod tests {
     }
 
     #[test]
+    fn c2_size_of_the_neighbourhood() {
+        fails(|g| mb::local_response_norm(g.t(X), 0), "size", "1 or more, found 0");
+    }
+
+    #[test]
     fn epsilon_is_not_negative() {
         fails(|g| mb::batch_norm(g.t(X), v(3), v(3)).epsilon(-0.5), "epsilon", "found -0.5");
         fails(|g| mb::instance_norm(g.t(X)).epsilon(-0.5), "epsilon", "found -0.5");
@@ -281,5 +339,6 @@ mod tests {
         both(|g| mb::instance_norm(g.t(X)).gamma(half(3)), "gamma");
         both(|g| mb::l2_norm(g.t(X)).epsilon(Constant::scalar(f16::ONE)), "epsilon");
         both(|g| mb::layer_norm(g.t(X)).axes([1]).beta(half(3)), "beta");
+        both(|g| mb::local_response_norm(g.t(X), 3).k(Constant::scalar(f16::ONE)), "k");
     }
 }

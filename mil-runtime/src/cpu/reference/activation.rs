@@ -1,9 +1,6 @@
 //! Activations. What they make of a number is said in `mil_core::ops`.
 
-use mil_core::ops::{
-    activation::{Elu, Gelu, LeakyRelu, Prelu, Relu, Relu6, Sigmoid, SigmoidHard, Silu, Softmax, Softplus},
-    strided::Groups,
-};
+use mil_core::ops::{activation::*, strided::Groups};
 
 use super::{
     Cx, Kernel, KernelDef,
@@ -25,7 +22,11 @@ macro_rules! kernels {
         })*
     };
 }
-kernels!(Elu, Gelu, LeakyRelu, Relu, Relu6, Sigmoid, SigmoidHard, Silu, Softplus; Prelu, Softmax);
+kernels!(
+    ClampedRelu, Elu, Gelu, LeakyRelu, LinearActivation, Relu, Relu6, ScaledTanh, Sigmoid, SigmoidHard, Silu, Softplus,
+    Softsign, ThresholdedRelu;
+    Prelu, Softmax, SoftplusParametric
+);
 
 impl Kernel for Prelu {
     fn run(&self, cx: &Cx<'_>) -> Result<Vec<AnyTensor>, RunError> {
@@ -37,6 +38,22 @@ impl Kernel for Prelu {
         let plane = shape[2..].iter().product::<usize>().max(1);
         for (plane, alpha) in out.chunks_exact_mut(plane).zip(alpha.iter().cycle()) {
             plane.iter_mut().filter(|v| **v < 0.0).for_each(|v| *v *= alpha);
+        }
+        floats(x.dtype(), shape, out)
+    }
+}
+
+impl Kernel for SoftplusParametric {
+    fn run(&self, cx: &Cx<'_>) -> Result<Vec<AnyTensor>, RunError> {
+        let (x, alpha, beta) = (cx.get(&self.x)?, cx.get(&self.alpha)?, cx.get(&self.beta)?);
+        let (a, b) = (actual(&self.alpha, &alpha), actual(&self.beta, &beta));
+        let shape = output_shape(&SoftplusParametric { x: actual(&self.x, &x), alpha: a, beta: b })?;
+        let (alpha, beta) = (alpha.to_f32()?, beta.to_f32()?);
+        let mut out = x.to_f32()?.into_owned();
+        let plane = shape[2..].iter().product::<usize>().max(1);
+        for (plane, (alpha, beta)) in out.chunks_exact_mut(plane).zip(alpha.iter().zip(&*beta).cycle()) {
+            let (alpha, beta) = (f64::from(*alpha), f64::from(*beta));
+            plane.iter_mut().for_each(|v| *v = SoftplusParametric::float(alpha, beta, f64::from(*v)) as f32);
         }
         floats(x.dtype(), shape, out)
     }
@@ -112,6 +129,21 @@ mod tests {
         check(mb::sigmoid, [9.357623e-14, 0.11920292, 0.37754068, 0.5, 0.7310586, 0.99908894]);
         check(|x| mb::sigmoid_hard(x, 0.25, 0.5), [0.0, 0.0, 0.375, 0.5, 0.75, 1.0]);
         check(mb::softplus, [9.357623e-14, 0.12692802, 0.474077, std::f32::consts::LN_2, 1.3132616, 7.000911]);
+        check(|x| mb::clamped_relu(x, 0.5, 6.0), [-15.0, -1.0, -0.25, 0.0, 1.0, 6.0]);
+        check(|x| mb::clamped_relu(x, 0.5, -0.5), [-15.0, -1.0, -0.5, -0.5, -0.5, -0.5]);
+        check(|x| mb::linear_activation(x, 0.5, -1.0), [-16.0, -2.0, -1.25, -1.0, -0.5, 2.5]);
+        check(|x| mb::scaled_tanh(x, 2.0, 0.5), [-2.0, -1.5231884, -0.48983732, 0.0, 0.92423433, 1.9963558]);
+        check(mb::softsign, [-0.9677419, -0.6666667, -0.33333334, 0.0, 0.5, 0.875]);
+        check(|x| mb::thresholded_relu(x, 1.0), [0.0, 0.0, 0.0, 0.0, 1.0, 7.0]);
+        check(|x| mb::thresholded_relu(x, -0.5), [0.0, 0.0, -0.5, 0.0, 1.0, 7.0]);
+    }
+
+    #[test]
+    fn softplus_parametric_has_numbers_per_channel() {
+        let x = [-1.0, 0.0, 1.0, 1000.0, -1000.0, 2.0];
+        let out = run(|g| mb::softplus_parametric(g.f32(&[1, 2, 3], &x), [2.0, -1.0], [1.0, 0.5]));
+        let expected = [0.6265234, 1.3862944, 2.6265233, -500.0, 0.0, -1.3132616];
+        close(&out, &[1, 2, 3], &expected, 0.0);
     }
 
     #[test]

@@ -33,6 +33,8 @@ mod movement;
 mod norm;
 mod pad;
 mod pool;
+mod rearrange;
+mod recurrent;
 mod reduce;
 mod resize;
 mod select;
@@ -61,6 +63,8 @@ const LISTS: &[&[KernelDef]] = &[
     norm::KERNELS,
     pad::KERNELS,
     pool::KERNELS,
+    rearrange::KERNELS,
+    recurrent::KERNELS,
     reduce::KERNELS,
     resize::KERNELS,
     select::KERNELS,
@@ -231,6 +235,16 @@ pub(crate) mod testing {
     impl IntoValues for Value {
         fn into_values(self) -> Vec<Value> {
             vec![self]
+        }
+    }
+    impl IntoValues for (Value, Value) {
+        fn into_values(self) -> Vec<Value> {
+            vec![self.0, self.1]
+        }
+    }
+    impl IntoValues for (Value, Value, Value) {
+        fn into_values(self) -> Vec<Value> {
+            vec![self.0, self.1, self.2]
         }
     }
     impl IntoValues for Vec<Value> {

@@ -3,7 +3,7 @@
 use mil_core::{
     op::Arg,
     ops::{
-        norm::{BatchNorm, InstanceNorm, L2Norm, LayerNorm},
+        norm::{BatchNorm, InstanceNorm, L2Norm, LayerNorm, LocalResponseNorm},
         strided::Groups,
     },
 };
@@ -19,6 +19,7 @@ pub(super) const KERNELS: &[KernelDef] = &[
     KernelDef::of::<InstanceNorm>(),
     KernelDef::of::<L2Norm>(),
     KernelDef::of::<LayerNorm>(),
+    KernelDef::of::<LocalResponseNorm>(),
 ];
 
 impl Kernel for BatchNorm {
@@ -79,6 +80,28 @@ impl Kernel for L2Norm {
             let sum: f64 = group.iter().map(|v| f64::from(*v).powi(2)).sum();
             let scale = 1.0 / (sum + f64::from(self.epsilon)).sqrt();
             group.iter_mut().for_each(|v| *v = (f64::from(*v) * scale) as f32);
+        }
+        floats(x.dtype(), shape, out)
+    }
+}
+
+impl Kernel for LocalResponseNorm {
+    fn run(&self, cx: &Cx<'_>) -> Result<Vec<AnyTensor>, RunError> {
+        let x = cx.get(&self.x)?;
+        let shape = output_shape(&LocalResponseNorm { x: actual(&self.x, &x), ..self.clone() })?;
+        let v = x.to_f32()?;
+        let axis = self.channel_axis();
+        let (channels, plane) = (shape[axis], shape[axis + 1..].iter().product::<usize>());
+        let (before, after) = ((self.size / 2) as usize, ((self.size - 1) / 2) as usize);
+        let scale = f64::from(self.alpha) / self.size as f64;
+        let mut out = Vec::with_capacity(v.len());
+        for i in 0..v.len() {
+            let (place, c) = (i % plane, i / plane % channels);
+            let first = i - place - c * plane;
+            let window = c.saturating_sub(before)..channels.min(c.saturating_add(after) + 1);
+            let sum: f64 = window.map(|c| f64::from(v[first + c * plane + place]).powi(2)).sum();
+            let divisor = (f64::from(self.k) + scale * sum).powf(f64::from(self.beta));
+            out.push((f64::from(v[i]) / divisor) as f32);
         }
         floats(x.dtype(), shape, out)
     }
@@ -164,6 +187,28 @@ mod tests {
         close(&out, &[2, 1, 1, 2], &[0.6, 0.8, 5.0 / 13.0, 12.0 / 13.0], 1e-7);
         let out = run(|g| mb::l2_norm(g.f32(&[1, 1, 2], &[3.0, 4.0])).epsilon(11.0));
         close(&out, &[1, 1, 2], &[0.5, 4.0 / 6.0], 1e-7);
+    }
+
+    #[test]
+    fn local_response_norm() {
+        let x = [1.0, 2.0, 2.0, 4.0, 3.0, 0.0];
+        // Three channels of two elements; two neighbours are the channel before and the channel itself.
+        let out = run(|g| mb::local_response_norm(g.f32(&[1, 3, 1, 2], &x), 2).alpha(2.0).beta(1.0).k(1.0));
+        close(&out, &[1, 3, 1, 2], &[1.0 / 2.0, 2.0 / 5.0, 2.0 / 6.0, 4.0 / 21.0, 3.0 / 14.0, 0.0], 1e-7);
+        let out = run(|g| mb::local_response_norm(g.f32(&[3, 1, 2], &x), 3).alpha(3.0).beta(0.5).k(0.0));
+        let root = [5f32, 20.0, 14.0, 20.0, 13.0, 16.0].map(f32::sqrt);
+        let expected: Vec<f32> = x.iter().zip(root).map(|(x, r)| x / r).collect();
+        close(&out, &[3, 1, 2], &expected, 1e-6);
+        // Rank 3 has no batch: this is one channel.
+        let out = run(|g| mb::local_response_norm(g.f32(&[1, 3, 2], &x), 3).alpha(3.0).beta(1.0));
+        let expected = x.map(|v| v / (1.0 + v * v));
+        close(&out, &[1, 3, 2], &expected, 1e-6);
+        // By default: 1 / (1 + 1e-4 * 1 / 1)^0.75. A neighbourhood may be larger than the tensor.
+        let out = run(|g| mb::local_response_norm(g.f32(&[1, 1, 1], &[1.0]), 1));
+        close(&out, &[1, 1, 1], &[0.999925], 1e-6);
+        let out = run(|g| mb::local_response_norm(g.f32(&[1, 1, 1], &[1.0]), i32::MAX));
+        close(&out, &[1, 1, 1], &[1.0], 1e-6);
+        close(&run(|g| mb::local_response_norm(g.f32(&[1, 2, 0], &[]), 3)), &[1, 2, 0], &[], 0.0);
     }
 
     #[test]
