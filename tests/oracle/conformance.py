@@ -35,6 +35,8 @@ OPS = set(
     reduce_argmax reduce_argmin reduce_l1_norm reduce_l2_norm reduce_log_sum reduce_log_sum_exp reduce_max reduce_mean
     reduce_min reduce_prod reduce_sum reduce_sum_square
     reshape transpose expand_dims squeeze concat split stack slice_by_index slice_by_size pad tile gather gather_along_axis
+    gather_nd scatter scatter_along_axis scatter_nd slice_update reverse reverse_sequence one_hot cumsum band_part argsort
+    non_zero non_maximum_suppression flatten2d reshape_like fill_like crop
     shape fill range_1d topk upsample_bilinear upsample_nearest_neighbor resize_bilinear
     clamped_relu linear_activation scaled_tanh softplus_parametric softsign thresholded_relu local_response_norm
     batch_to_space space_to_batch depth_to_space space_to_depth pixel_shuffle pixel_unshuffle sliding_windows

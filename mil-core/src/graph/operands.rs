@@ -1,7 +1,7 @@
 //! From what the user gave to arguments: literals get dtypes, defaults are written out, constants become ops.
 
 use crate::{
-    ir::{Argument, Binding, Constant, Known, Literal},
+    ir::{Argument, Attribute, Binding, Constant, Known, Literal},
     op::{AnyArg, Args, OpDef, OpError, Operand, ParamDef, ParamKind},
     types::DType,
 };
@@ -109,7 +109,7 @@ impl Graph {
         for (name, literal) in def.defaults(args)? {
             let Some(index) = def.param(name) else { continue };
             let param = &def.params[index];
-            if args.get(index).is_none() && param.since <= self.opset() {
+            if args.get(index).is_none() && param.exists(self.opset()) {
                 let constant = self.literal(param, &literal, args)?;
                 args.set(index, vec![AnyArg::constant(constant)]);
             }
@@ -124,6 +124,10 @@ impl Graph {
             let Some(given) = args.get(param) else { continue };
             let mut bindings = Vec::with_capacity(given.len());
             for arg in given {
+                if let (true, Some(Known::Constant(c))) = (p.in_place, &arg.known) {
+                    bindings.push(Binding::Inline(Attribute::Tensor(c.clone())));
+                    continue;
+                }
                 let id = match (arg.id, &arg.known) {
                     (Some(id), _) => id,
                     (None, Some(Known::Constant(c))) => {

@@ -208,12 +208,7 @@ meaning! {
         (None, Some(y @ 0..=4)) => Some((0..y).fold(Dim::from(1), |n, _| n * x.clone())),
         _ => None,
     };
-    RealDiv = |x, y| x / y, |x, y| x.checked_div(y).unwrap_or(0), |x, y| match (x.value(), y.value()) {
-        (Some(x), Some(y)) => x.checked_div(y).map(Dim::from),
-        // Toward zero is downward where the quotient is not negative.
-        _ if x.at_least(0) && y.at_least(1) => scalar::dim_floor_div(x, y),
-        _ => None,
-    };
+    RealDiv = |x, y| x / y, scalar::int_div, scalar::dim_div;
     Sub = |x, y| x - y, i64::wrapping_sub, |x, y| Some(x.clone() - y.clone());
 }
 

@@ -199,6 +199,42 @@ pub(crate) fn pick(op: &impl Pick, x: &Arg, axis: usize, keep_dims: bool, dtype:
     ints(dtype, shape, groups.iter().map(|g| Dim::from(op.pick(g))).collect())
 }
 
+/// What is known of `data` after the elements of `updates` were put into it: each at its place among `targets`, joined by
+/// `op` with what is there.
+pub(crate) fn scatter(op: &impl Binary, data: &Arg, updates: &Arg, targets: &[usize]) -> Option<Known> {
+    let (data_elements, update_elements) = (elements(data)?, elements(updates)?);
+    match (data_elements.values, update_elements.values) {
+        (Floats(mut v), Floats(w)) => {
+            for (target, w) in targets.iter().zip(w) {
+                let at = v.get_mut(*target)?;
+                *at = op.float(*at, w);
+            }
+            floats(data.dtype(), data_elements.shape, v)
+        }
+        (Ints(mut v), Ints(w)) => {
+            for (target, w) in targets.iter().zip(w) {
+                let at = v.get_mut(*target)?;
+                *at = op.dim(at, &w)?;
+            }
+            ints(data.dtype(), data_elements.shape, v)
+        }
+        _ => None,
+    }
+}
+
+/// What is known of a tensor as large as `x`, made of all elements of `x` at once, of which the shape is given too.
+pub(crate) fn all(
+    x: &Arg,
+    of_floats: impl FnOnce(&[usize], &[f64]) -> Vec<f64>,
+    of_ints: impl FnOnce(&[usize], &[Dim]) -> Vec<Dim>,
+) -> Option<Known> {
+    let e = elements(x)?;
+    match e.values {
+        Floats(v) => floats(x.dtype(), e.shape.clone(), of_floats(&e.shape, &v)),
+        Ints(v) => ints(x.dtype(), e.shape.clone(), of_ints(&e.shape, &v)),
+    }
+}
+
 fn gather<T: Clone>(groups: &Groups, values: &[T]) -> Option<Vec<Vec<T>>> {
     let group = |start: &usize| groups.offsets.iter().map(|o| values.get(start + o).cloned()).collect();
     groups.starts.iter().map(group).collect()

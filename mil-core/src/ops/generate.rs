@@ -1,4 +1,4 @@
-//! `fill`, `range_1d`: tensors out of nothing but numbers.
+//! `fill`, `fill_like`, `range_1d`, `one_hot`: tensors out of nothing but numbers.
 
 use crate::{
     ir::{Constant, Known, Literal},
@@ -8,9 +8,9 @@ use crate::{
 use half::f16;
 use mil_derive::Op;
 
-use super::known;
+use super::{known, rules};
 
-pub(crate) const OPS: &[&OpDef] = &[Fill::DEF, Range1d::DEF];
+pub(crate) const OPS: &[&OpDef] = &[Fill::DEF, FillLike::DEF, Range1d::DEF, OneHot::DEF];
 
 /// A tensor of one number everywhere.
 ///
@@ -42,13 +42,39 @@ impl Infer for Fill {
                 sizes.iter().map(|d| known::as_size(d, cx)).collect()
             }
         };
-        let ty = TensorType::new(self.value.dtype(), dims);
-        let known = ty.shape.fixed().and_then(|sizes| {
-            let count = known::small_count(&sizes)?;
-            let bytes = self.value.bytes()?.repeat(count);
-            Constant::from_bytes(self.value.dtype(), sizes, bytes).ok().map(Known::Constant)
-        });
-        Ok(vec![Inferred::known(ty, known)])
+        Ok(vec![filled(TensorType::new(self.value.dtype(), dims), &self.value)])
+    }
+}
+
+/// A tensor of this type that is one number everywhere.
+fn filled(ty: TensorType, value: &Constant) -> Inferred {
+    let known = ty.shape.fixed().and_then(|sizes| {
+        let count = known::small_count(&sizes)?;
+        let bytes = value.bytes()?.repeat(count);
+        Constant::from_bytes(value.dtype(), sizes, bytes).ok().map(Known::Constant)
+    });
+    Inferred::known(ty, known)
+}
+
+/// A tensor of one number everywhere, as large as another one.
+#[derive(Op, Clone, Debug)]
+#[op(name = "fill_like", since = iOS16)]
+#[domain(T = F16 | F32 | I32 | Bool)]
+#[domain(U = F16 | F32 | I32 | Bool)]
+pub struct FillLike {
+    /// The tensor whose sizes the output has.
+    #[dtype(T)]
+    pub ref_tensor: Arg,
+    /// The number; its dtype is the output's. Default: 0.0.
+    #[dtype(U)]
+    #[default(Constant::scalar(0f32))]
+    pub value: Constant,
+}
+
+impl Infer for FillLike {
+    fn infer(&self, _: &mut Cx<'_>) -> Result<Vec<Inferred>, OpError> {
+        let ty = TensorType::new(self.value.dtype(), self.ref_tensor.shape().to_vec());
+        Ok(vec![filled(ty, &self.value)])
     }
 }
 
@@ -150,6 +176,82 @@ fn numbers(dtype: DType, start: f64, step: f64, count: usize) -> Option<Known> {
     Literal::constant_of(&values, vec![count], dtype).ok().map(Known::Constant)
 }
 
+/// Vectors that have `on_value` at one place and `off_value` elsewhere, one per index.
+///
+/// The output has the dimensions of `indices`, and a new one for the vectors. An index that is no place of the vector
+/// gives one that is `off_value` everywhere.
+///
+/// # Constraints
+/// - C1 `one_hot_vector_size` is a scalar.
+/// - C2 it is 0 or more.
+/// - C3 `axis` is a dimension of the output; a negative one counts from the end.
+/// - C4 `on_value` and `off_value` have the same dtype, which is the output's.
+#[derive(Op, Clone, Debug)]
+#[op(name = "one_hot", since = iOS15)]
+#[domain(T = F16 | F32 | I32 | Bool)]
+pub struct OneHot {
+    /// For each vector, the place of `on_value`.
+    #[dtype(I32)]
+    pub indices: Arg,
+    /// How many elements a vector has.
+    #[dtype(I32)]
+    pub one_hot_vector_size: Arg,
+    /// Which dimension of the output the vectors go along. Default: -1.
+    #[dtype(I32)]
+    #[default(-1)]
+    pub axis: i64,
+    /// The number at the place of the index. Default: 1, of i32.
+    #[dtype(T)]
+    #[default(Constant::scalar(1i32))]
+    pub on_value: Constant,
+    /// The number elsewhere. Default: 0, of the dtype of `on_value`.
+    #[dtype(T)]
+    #[default(zero(on_value.dtype()))]
+    pub off_value: Constant,
+}
+
+/// 0 of a dtype of whole bytes, of which zeros are the number 0.
+fn zero(dtype: DType) -> Constant {
+    Constant::from_bytes(dtype, [], vec![0; dtype.bits() / 8]).unwrap_or_else(|_| Constant::scalar(0i32))
+}
+
+impl OneHot {
+    /// `axis`, counted from the start, among the dimensions of the output.
+    ///
+    /// # Errors
+    /// If it is none (C3).
+    pub fn dimension(&self) -> Result<usize, OpError> {
+        rules::axis(self.axis, self.indices.rank() + 1, "axis")
+    }
+}
+
+impl Infer for OneHot {
+    fn infer(&self, cx: &mut Cx<'_>) -> Result<Vec<Inferred>, OpError> {
+        let size = &self.one_hot_vector_size;
+        if size.rank() > 1 || !size.shape().volume().is(1) {
+            let message = format!("`one_hot_vector_size` must be a scalar, found {}", size.ty); // C1
+            return Err(OpError::at("one_hot_vector_size", message));
+        }
+        let size = match size.known_dims().and_then(|d| d.first().cloned()) {
+            Some(size) if size.bounds().1.is_some_and(|max| max < 0) => {
+                let message = format!("`one_hot_vector_size` must be 0 or more, found {size}"); // C2
+                return Err(OpError::at("one_hot_vector_size", message));
+            }
+            Some(size) => known::as_size(&size, cx),
+            None => cx.unknown(),
+        };
+        let axis = self.dimension()?; // C3
+        let (on, off) = (self.on_value.dtype(), self.off_value.dtype());
+        if on != off {
+            let message = format!("`off_value` is of {off} but `on_value` is of {on}; they must have the same dtype"); // C4
+            return Err(OpError::at("off_value", message).note("give both"));
+        }
+        let mut dims = self.indices.shape().to_vec();
+        dims.insert(axis, size);
+        Ok(vec![TensorType::new(on, dims).into()])
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,5 +310,39 @@ mod tests {
         fails(|g| mb::range_1d(g.t("Tensor<i32>"), 0, 0), "step", "`step` is 0"); // C2
         fails(|_| mb::range_1d(5, 0, -1), "step", "leads from 0 away from 5"); // C3
         fails(|g| mb::range_1d(g.t("Tensor<f32>"), g.t("Tensor<i32>"), g.t("Tensor<f32>")), "start", "same dtype");
+    }
+    #[test]
+    fn fill_like_another() {
+        infers(|g| mb::fill_like(g.t("Tensor<i32, 2, H>")), "Tensor<f32, 2, H>");
+        infers(|g| mb::fill_like(g.t("Tensor<f16, H>")).value(true), "Tensor<bool, H>");
+        knows(|g| mb::fill_like(g.t("Tensor<bool, 3>")).value(7), "[7, 7, 7]");
+    }
+
+    #[test]
+    fn one_hot_shapes() {
+        infers(|g| mb::one_hot(g.t("Tensor<i32, 2, H>"), 4), "Tensor<i32, 2, H, 4>");
+        infers(|g| mb::one_hot(g.t("Tensor<i32, 2, H>"), 4).axis(0).on_value(0.5), "Tensor<f32, 4, 2, H>");
+        infers(|g| mb::one_hot(g.t("Tensor<i32>"), 4).on_value(true).off_value(false), "Tensor<bool, 4>");
+        infers(|g| mb::one_hot(g.t("Tensor<i32, 2>"), g.t("Tensor<i32>")).axis(-2), "Tensor<i32, ?, 2>");
+        let like = |g: &mut Test| {
+            let x = g.t("Tensor<f32, H>");
+            let size = g.push(mb::shape(x)).unwrap().remove(0);
+            mb::one_hot(g.t("Tensor<i32, 2>"), size)
+        };
+        infers(like, "Tensor<i32, 2, H>");
+    }
+
+    #[test]
+    fn one_hot_constraints() {
+        let i = "Tensor<i32, 2>";
+        fails(|g| mb::one_hot(g.t(i), [1, 2]), "one_hot_vector_size", "must be a scalar"); // C1
+        fails(|g| mb::one_hot(g.t(i), -1), "one_hot_vector_size", "0 or more, found -1"); // C2
+        fails(|g| mb::one_hot(g.t(i), 3).axis(2), "axis", "out of range"); // C3
+        fails(|g| mb::one_hot(g.t(i), 3).off_value(0.5), "off_value", "give both"); // C4
+        fails(
+            |g| mb::one_hot(g.t(i), 3).on_value(Constant::scalar(true)).off_value(Constant::scalar(1i32)),
+            "off_value",
+            "same dtype",
+        );
     }
 }

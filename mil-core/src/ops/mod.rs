@@ -9,11 +9,13 @@ use crate::op::{Op, OpDef};
 
 pub mod activation;
 pub mod attention;
+pub mod band_part;
 pub mod cast;
 pub mod compare;
 pub mod concat;
 pub mod control;
 pub mod conv;
+pub mod cumsum;
 pub mod einsum;
 pub mod elementwise_binary;
 pub mod elementwise_unary;
@@ -22,18 +24,25 @@ pub mod gather;
 pub mod generate;
 pub(crate) mod known;
 pub mod matmul;
+pub mod non_maximum_suppression;
+pub mod non_zero;
 pub mod norm;
 pub mod pad;
 pub mod pool;
 pub mod rearrange;
 pub mod recurrent;
 pub mod reduce;
+pub mod reshape_like;
 pub mod resize;
+pub mod reverse;
 pub(crate) mod rules;
 pub mod scalar;
+pub mod scatter;
 pub mod select;
 pub mod shape;
 pub mod slice;
+pub mod slice_update;
+pub mod split;
 pub mod strided;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -42,27 +51,36 @@ pub mod topk;
 const LISTS: &[&[&OpDef]] = &[
     activation::OPS,
     attention::OPS,
+    band_part::OPS,
     cast::OPS,
     compare::OPS,
     concat::OPS,
     control::OPS,
     conv::OPS,
+    cumsum::OPS,
     einsum::OPS,
     elementwise_binary::OPS,
     elementwise_unary::OPS,
     gather::OPS,
     generate::OPS,
     matmul::OPS,
+    non_maximum_suppression::OPS,
+    non_zero::OPS,
     norm::OPS,
     pad::OPS,
     pool::OPS,
     rearrange::OPS,
     recurrent::OPS,
     reduce::OPS,
+    reshape_like::OPS,
     resize::OPS,
+    reverse::OPS,
+    scatter::OPS,
     select::OPS,
     shape::OPS,
     slice::OPS,
+    slice_update::OPS,
+    split::OPS,
     topk::OPS,
 ];
 

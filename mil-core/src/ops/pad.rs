@@ -1,4 +1,4 @@
-//! `pad`.
+//! `pad`, `crop`: borders put on and cut off.
 
 use crate::{
     op::{Arg, Cx, Infer, Inferred, Op, OpDef, OpError, param::string_enum},
@@ -6,9 +6,9 @@ use crate::{
 };
 use mil_derive::Op;
 
-use super::known;
+use super::{known, rules};
 
-pub(crate) const OPS: &[&OpDef] = &[Pad::DEF];
+pub(crate) const OPS: &[&OpDef] = &[Pad::DEF, Crop::DEF];
 
 string_enum! {
     /// What is put around a tensor.
@@ -110,6 +110,50 @@ impl Infer for Pad {
     }
 }
 
+/// Cuts rows and columns off the borders of images.
+///
+/// # Constraints
+/// - C1 `x` has rank 3 or more; the last two dimensions are height and width.
+/// - C2 `crop_height` and `crop_width` have two elements each, which are not negative.
+/// - C3 at least one row and one column is left.
+#[derive(Op, Clone, Debug)]
+#[op(name = "crop", since = iOS15)]
+#[domain(T = F16 | F32)]
+pub struct Crop {
+    /// Images, in the last two dimensions.
+    #[dtype(T)]
+    pub x: Arg,
+    /// How many rows are cut off at the top and at the bottom.
+    #[dtype(I32)]
+    pub crop_height: Vec<i64>,
+    /// How many columns are cut off at the left and at the right.
+    #[dtype(I32)]
+    pub crop_width: Vec<i64>,
+}
+
+impl Infer for Crop {
+    fn infer(&self, _: &mut Cx<'_>) -> Result<Vec<Inferred>, OpError> {
+        let rank = self.x.rank();
+        if rank < 3 {
+            return Err(OpError::at("x", format!("`x` must have rank 3 or more, found {}", self.x.ty))); // C1
+        }
+        let mut ty = self.x.ty.clone();
+        let both = [(rank - 2, &self.crop_height, "crop_height"), (rank - 1, &self.crop_width, "crop_width")];
+        for (axis, amounts, param) in both {
+            rules::length(amounts, 2, param)?; // C2
+            rules::at_least(amounts, 0, param)?;
+            let size = self.x.dim(axis);
+            let left = size.clone() - amounts[0].saturating_add(amounts[1]);
+            if left.bounds().1.is_some_and(|max| max < 1) {
+                let message = format!("`{param}` leaves nothing of dimension {axis} of size {size}"); // C3
+                return Err(OpError::at(param, message).note(format!("x: {}", self.x.ty)));
+            }
+            ty.shape.dims_mut()[axis] = left;
+        }
+        Ok(vec![ty.into()])
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use crate::{
@@ -137,5 +181,14 @@ mod tests {
         fails(|g| mb::pad(g.t("Tensor<f32, 5>"), [0, 6]).mode("replicate"), "pad", "by 5 at most"); // C5
         fails(|g| mb::pad(g.t("Tensor<f32, 5>"), [0, 6]).mode("edge"), "mode", "\"replicate\"");
         fails(|g| mb::pad(g.t("Tensor<i32, 5>"), [0, 6]), "x", "mb::cast");
+    }
+    #[test]
+    fn crops() {
+        infers(|g| mb::crop(g.t("Tensor<f16, 2, H, 9>"), [1, 2], [0, 3]), "Tensor<f16, 2, H - 3, 6>");
+        fails(|g| mb::crop(g.t("Tensor<f32, 4, 9>"), [0, 0], [0, 0]), "x", "rank 3 or more"); // C1
+        let x = "Tensor<f32, 1, 4, 9>";
+        fails(|g| mb::crop(g.t(x), [1], [0, 0]), "crop_height", "2 elements, found 1"); // C2
+        fails(|g| mb::crop(g.t(x), [0, 0], [0, -1]), "crop_width", "0 or more, found -1");
+        fails(|g| mb::crop(g.t(x), [2, 2], [0, 0]), "crop_height", "leaves nothing of dimension 1 of size 4"); // C3
     }
 }

@@ -128,6 +128,21 @@ pub fn dim_floor_div(x: &Dim, y: &Dim) -> Option<Dim> {
     }
 }
 
+/// `x / y` rounded toward zero; 0 if `y` is.
+pub fn int_div(x: i64, y: i64) -> i64 {
+    x.checked_div(y).unwrap_or(0)
+}
+
+/// [`int_div`] of integers that may be symbolic, but for a division by zero.
+pub fn dim_div(x: &Dim, y: &Dim) -> Option<Dim> {
+    match (x.value(), y.value()) {
+        (Some(x), Some(y)) => x.checked_div(y).map(Dim::from),
+        // Toward zero is downward where the quotient is not negative.
+        _ if x.at_least(0) && y.at_least(1) => dim_floor_div(x, y),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,4 +1,4 @@
-//! `reshape`, `transpose`, `expand_dims`, `squeeze`, `shape`: ops that change how elements are arranged.
+//! `reshape`, `flatten2d`, `transpose`, `expand_dims`, `squeeze`, `shape`: ops that change how elements are arranged.
 
 use crate::{
     ir::Known,
@@ -9,7 +9,8 @@ use mil_derive::Op;
 
 use super::{known, rules};
 
-pub(crate) const OPS: &[&OpDef] = &[Reshape::DEF, Transpose::DEF, ExpandDims::DEF, Squeeze::DEF, Shape::DEF];
+pub(crate) const OPS: &[&OpDef] =
+    &[Reshape::DEF, Flatten2d::DEF, Transpose::DEF, ExpandDims::DEF, Squeeze::DEF, Shape::DEF];
 
 /// The same elements, in the same row-major order, in another shape.
 ///
@@ -103,6 +104,41 @@ impl Infer for Reshape {
             None => (0..rank).map(|_| cx.unknown()).collect(),
         };
         let ty = self.x.ty.with_shape(dims);
+        let known = known::reshaped(&self.x, &ty.shape);
+        Ok(vec![Inferred::known(ty, known)])
+    }
+}
+
+/// The same elements as a matrix: the dimensions before `axis` make its rows, the others its columns.
+///
+/// # Constraints
+/// - C1 `axis` is 0 to the rank of `x`, or a dimension of `x` counted from the end.
+#[derive(Op, Clone, Debug)]
+#[op(name = "flatten2d", since = iOS15)]
+#[domain(T = F16 | F32 | I32 | Bool)]
+pub struct Flatten2d {
+    /// Any tensor.
+    #[dtype(T)]
+    pub x: Arg,
+    /// The first dimension that makes columns. Default: 1.
+    #[dtype(I32)]
+    #[default(1)]
+    pub axis: i64,
+}
+
+impl Infer for Flatten2d {
+    fn infer(&self, _: &mut Cx<'_>) -> Result<Vec<Inferred>, OpError> {
+        let rank = self.x.rank();
+        // `axis` may be just behind the last dimension; -1 is the last one all the same.
+        let axis = match self.axis {
+            0.. => rules::axis(self.axis, rank + 1, "axis")?,
+            _ => rules::axis(self.axis, rank, "axis")?,
+        };
+        let (rows, columns) = self.x.shape().split_at(axis);
+        let ty = self
+            .x
+            .ty
+            .with_shape([rows, columns].map(|dims| crate::types::Shape::from(dims.to_vec()).volume()).to_vec());
         let known = known::reshaped(&self.x, &ty.shape);
         Ok(vec![Inferred::known(ty, known)])
     }
@@ -367,5 +403,15 @@ mod tests {
     fn mb_two(g: &mut Test, c: &Constant) -> crate::graph::Value {
         let v = g.c(c.clone());
         g.push(mb::reshape(v, [40, 50])).unwrap().remove(0)
+    }
+    #[test]
+    fn flatten2d_makes_matrices() {
+        infers(|g| mb::flatten2d(g.t("Tensor<f32, 5, 5, 2>")), "Tensor<f32, 5, 10>");
+        infers(|g| mb::flatten2d(g.t("Tensor<f32, 2, H, 2>")).axis(-1), "Tensor<f32, 2 * H, 2>");
+        infers(|g| mb::flatten2d(g.t("Tensor<f32, 3>")), "Tensor<f32, 3, 1>");
+        infers(|g| mb::flatten2d(g.t("Tensor<f32, 3>")).axis(-1), "Tensor<f32, 1, 3>");
+        knows(|g| mb::flatten2d(g.c(ints(&[1, 2]))).axis(0), "[1, 2]");
+        fails(|g| mb::flatten2d(g.t("Tensor<f32, 3>")).axis(2), "axis", "out of range"); // C1
+        fails(|g| mb::flatten2d(g.t("Tensor<f32, 3>")).axis(-2), "axis", "out of range");
     }
 }

@@ -1,15 +1,15 @@
-//! `topk`.
+//! `topk`, `argsort`: elements by their order.
 
 use crate::{
     ir::Literal,
     op::{AnyArg, Arg, Cx, Infer, Inferred, Op, OpDef, OpError, Param, ParamKind, param::string_enum},
-    types::{DType, Dim, Opset},
+    types::{DType, Dim, Opset, TensorType},
 };
 use mil_derive::Op;
 
 use super::rules;
 
-pub(crate) const OPS: &[&OpDef] = &[Topk::DEF];
+pub(crate) const OPS: &[&OpDef] = &[Topk::DEF, Argsort::DEF];
 
 string_enum! {
     /// The dtype of indices.
@@ -132,6 +132,46 @@ impl Infer for Topk {
     }
 }
 
+/// Where the elements are, along a dimension, in the order of their values.
+///
+/// The output is of i32 and has the shape of `x`. Of equal elements, the one with the lower index comes first.
+///
+/// # Constraints
+/// - C1 `axis` is a dimension of `x`; a negative one counts from the end.
+#[derive(Op, Clone, Debug)]
+#[op(name = "argsort", since = iOS15)]
+#[domain(T = F16 | F32 | I32)]
+pub struct Argsort {
+    /// Any tensor.
+    #[dtype(T)]
+    pub x: Arg,
+    /// The dimension along which elements are compared. Default: -1.
+    #[dtype(I32)]
+    #[default(-1)]
+    pub axis: i64,
+    /// Whether the smallest comes first, instead of the greatest. Default: false.
+    #[dtype(Bool)]
+    #[default(false)]
+    pub ascending: bool,
+}
+
+impl Argsort {
+    /// `axis`, counted from the start.
+    ///
+    /// # Errors
+    /// If it is no dimension of `x` (C1).
+    pub fn dimension(&self) -> Result<usize, OpError> {
+        rules::axis(self.axis, self.x.rank(), "axis")
+    }
+}
+
+impl Infer for Argsort {
+    fn infer(&self, _: &mut Cx<'_>) -> Result<Vec<Inferred>, OpError> {
+        self.dimension()?; // C1
+        Ok(vec![TensorType::new(DType::I32, self.x.shape().to_vec()).into()])
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use crate::{
@@ -183,5 +223,12 @@ mod tests {
         fails(dtype(false), "output_indices_dtype", "leave it out"); // C4
         fails(|g| mb::topk(g.t(x)).output_indices_dtype("int8"), "output_indices_dtype", "\"uint16\"");
         fails_in(Opset::iOS15, |g| mb::topk(g.t(x)).sort(false), "sort", "opset = iOS16");
+    }
+    #[test]
+    fn argsort() {
+        infers(|g| mb::argsort(g.t("Tensor<f16, 2, H>")), "Tensor<i32, 2, H>");
+        infers(|g| mb::argsort(g.t("Tensor<i32, 2, H>")).axis(0).ascending(true), "Tensor<i32, 2, H>");
+        fails(|g| mb::argsort(g.t("Tensor<f32, 2>")).axis(1), "axis", "out of range"); // C1
+        fails(|g| mb::argsort(g.t("Tensor<f32>")), "axis", "a scalar has no axis");
     }
 }

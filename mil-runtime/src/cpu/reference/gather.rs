@@ -1,6 +1,6 @@
-//! `gather`, `gather_along_axis`.
+//! `gather`, `gather_along_axis`, `gather_nd`.
 
-use mil_core::ops::gather::{Gather, GatherAlongAxis, no_place, place};
+use mil_core::ops::gather::{Gather, GatherAlongAxis, GatherNd, no_place, place};
 
 use super::{
     Cx, Kernel, KernelDef,
@@ -9,7 +9,8 @@ use super::{
 };
 use crate::{error::RunError, tensor::AnyTensor};
 
-pub(super) const KERNELS: &[KernelDef] = &[KernelDef::of::<Gather>(), KernelDef::of::<GatherAlongAxis>()];
+pub(super) const KERNELS: &[KernelDef] =
+    &[KernelDef::of::<Gather>(), KernelDef::of::<GatherAlongAxis>(), KernelDef::of::<GatherNd>()];
 
 /// The places that indices mean along an axis.
 fn places(indices: &AnyTensor, axis: usize, size: usize, validate: bool) -> Result<Vec<usize>, RunError> {
@@ -58,6 +59,27 @@ impl Kernel for GatherAlongAxis {
             let outer = i / (shape[axis] * inner);
             let start = ((outer * size + at) * inner + i % inner) * width;
             out.extend_from_slice(&from[start..start + width]);
+        }
+        Ok(vec![AnyTensor::from_bytes(x.dtype(), shape, out)?])
+    }
+}
+
+impl Kernel for GatherNd {
+    fn run(&self, cx: &Cx<'_>) -> Result<Vec<AnyTensor>, RunError> {
+        let (x, indices) = (cx.get(&self.x)?, cx.get(&self.indices)?);
+        let op = GatherNd { x: typed(&self.x, &x), indices: typed(&self.indices, &indices), ..self.clone() };
+        let shape = output_shape(&op)?;
+        let (batch, depth) = op.dimensions()?;
+        let count = |of: &[usize]| of.iter().product::<usize>();
+        let (sizes, rows) = (&x.shape()[batch..], &indices.shape()[..indices.rank() - 1]);
+        let (indexed, rest) = sizes.split_at(depth);
+        let slices = GatherNd::slices(&indices.to_i64()?, count(rows), batch, indexed, self.validate_indices)?;
+        let (each, of_batch) = (count(&rows[batch..]).max(1), count(indexed));
+        let (from, piece) = (bytes(&x)?, count(rest) * width(x.dtype()));
+        let mut out = Vec::with_capacity(slices.len() * piece);
+        for (row, slice) in slices.into_iter().enumerate() {
+            let start = (row / each * of_batch + slice) * piece;
+            out.extend_from_slice(&from[start..start + piece]);
         }
         Ok(vec![AnyTensor::from_bytes(x.dtype(), shape, out)?])
     }
@@ -112,5 +134,23 @@ mod tests {
         fails(|g| mb::gather(g.f32(&[2, 3], &X), g.i32(&[1], &[i32::MIN])), "out of range");
         fails(|g| mb::gather(g.f32(&[2, 3], &X), g.i32(&[1], &[-1])).validate_indices(true), "index -1 is out");
         fails(|g| mb::gather_along_axis(g.f32(&[2, 3], &X), g.i32(&[1, 3], &[0, 0, 2])), "index 2 is out of range");
+    }
+    #[test]
+    fn gather_nd_takes_slices() {
+        close(&run(|g| mb::gather_nd(g.f32(&[2, 3], &X), g.i32(&[2, 2], &[1, 0, 0, -1]))), &[2], &[4.0, 3.0], 0.0);
+        let out = run(|g| mb::gather_nd(g.f32(&[2, 3], &X), g.i32(&[2, 1, 1], &[1, 0])));
+        close(&out, &[2, 1, 3], &[4.0, 5.0, 6.0, 1.0, 2.0, 3.0], 0.0);
+        let out = run(|g| mb::gather_nd(g.f32(&[2, 3], &X), g.i32(&[2, 2, 1], &[2, 0, 1, 1])).batch_dims(1));
+        close(&out, &[2, 2], &[3.0, 1.0, 5.0, 5.0], 0.0);
+        let out = run(|g| mb::gather_nd(g.f32(&[2], &X[..2]), g.i32(&[2, 0], &[])));
+        close(&out, &[2, 2], &[1.0, 2.0, 1.0, 2.0], 0.0);
+        let bytes = AnyTensor::new([2, 2], vec![1u8, 2, 3, 4]).unwrap();
+        let out = run(|g| mb::gather_nd(g.input(bytes), g.i32(&[2], &[1, 1])));
+        assert_eq!(out[0], AnyTensor::scalar(4u8));
+        fails(|g| mb::gather_nd(g.f32(&[2, 3], &X), g.i32(&[2], &[0, 3])), "dimension 1 of size 3");
+        fails(
+            |g| mb::gather_nd(g.f32(&[2, 3], &X), g.i32(&[2, 1], &[0, -1])).batch_dims(1).validate_indices(true),
+            "index -1 is out of range for dimension 1",
+        );
     }
 }

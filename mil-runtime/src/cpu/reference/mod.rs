@@ -16,12 +16,14 @@ use crate::{error::RunError, tensor::AnyTensor};
 
 mod activation;
 mod attention;
+mod band_part;
 mod broadcast;
 mod cast;
 mod compare;
 mod concat;
 mod control;
 mod conv;
+mod cumsum;
 mod einsum;
 mod elementwise_binary;
 mod elementwise_unary;
@@ -30,17 +32,24 @@ mod gather;
 mod generate;
 mod matmul;
 mod movement;
+mod non_maximum_suppression;
+mod non_zero;
 mod norm;
 mod pad;
 mod pool;
 mod rearrange;
 mod recurrent;
 mod reduce;
+mod reshape_like;
 mod resize;
+mod reverse;
+mod scatter;
 mod select;
 mod shape;
 mod shapes;
 mod slice;
+mod slice_update;
+mod split;
 mod topk;
 mod window;
 
@@ -49,27 +58,36 @@ pub use executor::Executor;
 const LISTS: &[&[KernelDef]] = &[
     activation::KERNELS,
     attention::KERNELS,
+    band_part::KERNELS,
     cast::KERNELS,
     compare::KERNELS,
     concat::KERNELS,
     control::KERNELS,
     conv::KERNELS,
+    cumsum::KERNELS,
     einsum::KERNELS,
     elementwise_binary::KERNELS,
     elementwise_unary::KERNELS,
     gather::KERNELS,
     generate::KERNELS,
     matmul::KERNELS,
+    non_maximum_suppression::KERNELS,
+    non_zero::KERNELS,
     norm::KERNELS,
     pad::KERNELS,
     pool::KERNELS,
     rearrange::KERNELS,
     recurrent::KERNELS,
     reduce::KERNELS,
+    reshape_like::KERNELS,
     resize::KERNELS,
+    reverse::KERNELS,
+    scatter::KERNELS,
     select::KERNELS,
     shape::KERNELS,
     slice::KERNELS,
+    slice_update::KERNELS,
+    split::KERNELS,
     topk::KERNELS,
 ];
 

@@ -1,7 +1,7 @@
-//! `pad`.
+//! `pad`, `crop`.
 
 use mil_core::{
-    ops::pad::{Pad, PadMode},
+    ops::pad::{Crop, Pad, PadMode},
     types::Dim,
 };
 
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{error::RunError, tensor::AnyTensor};
 
-pub(super) const KERNELS: &[KernelDef] = &[KernelDef::of::<Pad>()];
+pub(super) const KERNELS: &[KernelDef] = &[KernelDef::of::<Pad>(), KernelDef::of::<Crop>()];
 
 impl Kernel for Pad {
     fn run(&self, cx: &Cx<'_>) -> Result<Vec<AnyTensor>, RunError> {
@@ -50,6 +50,18 @@ impl Source for PadMode {
             PadMode::Reflect => Some(i),
             PadMode::Replicate => Some(i.clamp(0, (size - 1).max(0))),
         }
+    }
+}
+
+impl Kernel for Crop {
+    fn run(&self, cx: &Cx<'_>) -> Result<Vec<AnyTensor>, RunError> {
+        let x = cx.get(&self.x)?;
+        let shape = output_shape(&Crop { x: typed(&self.x, &x), ..self.clone() })?;
+        let mut first = vec![0; shape.len() - 2];
+        first.extend([self.crop_height[0] as usize, self.crop_width[0] as usize]);
+        let strides = strides(x.shape());
+        let places = |i: usize| (0..shape[i]).map(|at| Some((first[i] + at) * strides[i])).collect();
+        Ok(vec![pick(&x, &(0..shape.len()).map(places).collect::<Vec<_>>(), &[])?])
     }
 }
 
@@ -92,5 +104,12 @@ mod tests {
         fails(|g| mb::pad(g.f32(&[2], &X[..2]), g.i32(&[2], &[2, 0])).mode("reflect"), "by 2 with \"reflect\"");
         let four = |g: &mut crate::cpu::reference::testing::Test| g.i32(&[4], &[0, i32::MAX, 0, i32::MAX]);
         fails(|g| mb::pad(g.f32(&[2, 3], &X), four(g)), "too large");
+    }
+    #[test]
+    fn crops() {
+        let x: Vec<f32> = (0..24u8).map(f32::from).collect();
+        let out = run(|g| mb::crop(g.f32(&[2, 3, 4], &x), [1, 0], [0, 3]));
+        close(&out, &[2, 2, 1], &[4.0, 8.0, 16.0, 20.0], 0.0);
+        close(&run(|g| mb::crop(g.f32(&[2, 3, 4], &x), [0, 0], [0, 0])), &[2, 3, 4], &x, 0.0);
     }
 }

@@ -1,7 +1,7 @@
-//! `reshape`, `transpose`, `expand_dims`, `squeeze`, `shape`.
+//! `reshape`, `flatten2d`, `transpose`, `expand_dims`, `squeeze`, `shape`.
 
 use mil_core::{
-    ops::shape::{ExpandDims, Reshape, Shape, Squeeze, Transpose},
+    ops::shape::{ExpandDims, Flatten2d, Reshape, Shape, Squeeze, Transpose},
     types::DType,
 };
 
@@ -14,6 +14,7 @@ use crate::{error::RunError, tensor::AnyTensor};
 
 pub(super) const KERNELS: &[KernelDef] = &[
     KernelDef::of::<Reshape>(),
+    KernelDef::of::<Flatten2d>(),
     KernelDef::of::<Transpose>(),
     KernelDef::of::<ExpandDims>(),
     KernelDef::of::<Squeeze>(),
@@ -25,6 +26,14 @@ impl Kernel for Reshape {
         let x = cx.get(&self.x)?;
         let shape = valued(&self.shape, &*cx.get(&self.shape)?)?;
         let shape = output_shape(&Reshape { x: typed(&self.x, &x), shape })?;
+        Ok(vec![x.into_owned().reshaped(shape)?])
+    }
+}
+
+impl Kernel for Flatten2d {
+    fn run(&self, cx: &Cx<'_>) -> Result<Vec<AnyTensor>, RunError> {
+        let x = cx.get(&self.x)?;
+        let shape = output_shape(&Flatten2d { x: typed(&self.x, &x), axis: self.axis })?;
         Ok(vec![x.into_owned().reshaped(shape)?])
     }
 }
@@ -116,5 +125,11 @@ mod tests {
     fn shape_gives_i32() {
         let out = run(|g| mb::shape(g.f32(&[2, 1, 3], &[0.0; 6])));
         assert_eq!(out[0], AnyTensor::new([3], vec![2i32, 1, 3]).unwrap());
+    }
+    #[test]
+    fn flatten2d() {
+        let x = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+        close(&run(|g| mb::flatten2d(g.f32(&[1, 2, 3], &x)).axis(-1)), &[2, 3], &x, 0.0);
+        close(&run(|g| mb::flatten2d(g.f32(&[1, 2, 3], &x)).axis(3)), &[6, 1], &x, 0.0);
     }
 }

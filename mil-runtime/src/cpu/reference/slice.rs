@@ -1,10 +1,6 @@
-//! `slice_by_index`, `slice_by_size`, `split`.
+//! `slice_by_index`, `slice_by_size`.
 
-use mil_core::{
-    op::{self, Infer},
-    ops::slice::{SliceByIndex, SliceBySize, Span, Split},
-    types::Opset,
-};
+use mil_core::ops::slice::{SliceByIndex, SliceBySize, Span};
 
 use super::{
     Cx, Kernel, KernelDef,
@@ -13,15 +9,20 @@ use super::{
 };
 use crate::{error::RunError, tensor::AnyTensor};
 
-pub(super) const KERNELS: &[KernelDef] =
-    &[KernelDef::of::<SliceByIndex>(), KernelDef::of::<SliceBySize>(), KernelDef::of::<Split>()];
+pub(super) const KERNELS: &[KernelDef] = &[KernelDef::of::<SliceByIndex>(), KernelDef::of::<SliceBySize>()];
+
+/// For each dimension, how far into a tensor of these sizes its places in the slice go, in elements.
+pub(super) fn offsets(sizes: &[usize], spans: &[Span]) -> Vec<Vec<usize>> {
+    let place = |s: &Span, i: usize, stride: usize| (s.start as i64 + s.step * i as i64) as usize * stride;
+    let strides = strides(sizes);
+    spans.iter().zip(&strides).map(|(s, n)| (0..s.count).map(|i| place(s, i, *n)).collect()).collect()
+}
 
 /// The elements of these spans, in a shape that may lack dimensions of size 1.
-fn take(x: &AnyTensor, spans: &[Span], shape: Vec<usize>) -> Result<AnyTensor, RunError> {
-    let place = |s: &Span, i: usize, stride: usize| (s.start as i64 + s.step * i as i64) as usize * stride;
-    let strides = strides(x.shape());
-    let offsets = spans.iter().zip(&strides).map(|(s, n)| (0..s.count).map(|i| Some(place(s, i, *n))).collect());
-    pick(x, &offsets.collect::<Vec<_>>(), &[])?.reshaped(shape)
+pub(super) fn take(x: &AnyTensor, spans: &[Span], shape: Vec<usize>) -> Result<AnyTensor, RunError> {
+    let some = |places: Vec<usize>| places.into_iter().map(Some).collect();
+    let offsets: Vec<Vec<Option<usize>>> = offsets(x.shape(), spans).into_iter().map(some).collect();
+    pick(x, &offsets, &[])?.reshaped(shape)
 }
 
 impl Kernel for SliceByIndex {
@@ -50,31 +51,6 @@ impl Kernel for SliceBySize {
         let shape = output_shape(&op)?;
         let spans = op.spans(x.shape(), &begin.to_i64()?, &size.to_i64()?)?;
         Ok(vec![take(&x, &spans, shape)?])
-    }
-}
-
-impl Kernel for Split {
-    fn run(&self, cx: &Cx<'_>) -> Result<Vec<AnyTensor>, RunError> {
-        let x = cx.get(&self.x)?;
-        let op = Split { x: typed(&self.x, &x), ..self.clone() };
-        let parts = op.infer(&mut op::Cx::new(Opset::iOS18, "", &[]))?;
-        let axis = self.dimension()?;
-        let mut start = 0;
-        let mut outputs = Vec::with_capacity(parts.len());
-        for part in parts {
-            let shape = part.ty.tensor().and_then(|t| t.shape.fixed());
-            let shape = shape.ok_or_else(|| RunError::new("the sizes of the output are not known"))?;
-            let span = |(i, n): (usize, &usize)| Span {
-                start: if i == axis { start } else { 0 },
-                count: *n,
-                step: 1,
-                squeeze: false,
-            };
-            let spans: Vec<Span> = shape.iter().enumerate().map(span).collect();
-            start += shape[axis];
-            outputs.push(take(&x, &spans, shape)?);
-        }
-        Ok(outputs)
     }
 }
 
@@ -132,14 +108,5 @@ mod tests {
         close(&out, &[1, 3], &[9.0, 10.0, 11.0], 0.0);
         fails(|g| mb::slice_by_size(g.f32(&[3, 4], &X), g.i32(&[2], &[2, 1]), [2, 1]), "1 elements from 2 on");
         fails(|g| mb::slice_by_size(g.f32(&[3, 4], &X), g.i32(&[2], &[3, 1]), [1, 1]), "outside dimension 0");
-    }
-
-    #[test]
-    fn splits() {
-        let out = run(|g| mb::split(g.f32(&[3, 4], &X), 1).split_sizes([1, 3]));
-        close(&out, &[3, 1], &[0.0, 4.0, 8.0], 0.0);
-        close(&out[1..], &[3, 3], &[1.0, 2.0, 3.0, 5.0, 6.0, 7.0, 9.0, 10.0, 11.0], 0.0);
-        let out = run(|g| mb::split(g.f32(&[3, 4], &X), 0).num_splits(3));
-        close(&out[2..], &[1, 4], &X[8..], 0.0);
     }
 }
