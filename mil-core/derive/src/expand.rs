@@ -94,6 +94,11 @@ fn param(p: &ParamModel<'_>, op: &Model<'_>) -> TokenStream {
     let (name, doc, ty) = (p.ident.to_string(), &p.doc, p.ty);
     let (required, has_default) = (p.required(), p.default.is_some());
     let since = p.since.clone().unwrap_or_else(|| ident("iOS15"));
+    let until = match &p.until {
+        Some(until) => quote!(::core::option::Option::Some(crate::types::Opset::#until)),
+        None => quote!(::core::option::Option::None),
+    };
+    let needed = p.needed;
     let dtypes = p.rule.as_ref().map_or(quote!(&[]), |r| r.tokens(&op.domains));
     let start = quote!(crate::types::Opset::iOS15);
     let constant = match &p.constant {
@@ -108,6 +113,8 @@ fn param(p: &ParamModel<'_>, op: &Model<'_>) -> TokenStream {
         required: #required,
         has_default: #has_default,
         since: crate::types::Opset::#since,
+        until: #until,
+        needed: #needed,
         constant: #constant,
         dtypes: #dtypes,
     })

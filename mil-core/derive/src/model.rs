@@ -31,6 +31,10 @@ pub(crate) struct ParamModel<'a> {
     pub(crate) optional: bool,
     pub(crate) default: Option<Expr>,
     pub(crate) since: Option<Ident>,
+    /// The opset that took it away.
+    pub(crate) until: Option<Ident>,
+    /// Whether it must be given in the opsets that have it, although it is an `Option`.
+    pub(crate) needed: bool,
     /// `Some(None)`: always constant; `Some(Some(opset))`: until that opset.
     pub(crate) constant: Option<Option<Ident>>,
     pub(crate) rule: Option<Rule>,
@@ -117,7 +121,12 @@ impl<'a> ParamModel<'a> {
             return Err(syn::Error::new(ident.span(), "a parameter is optional or has a default, not both"));
         }
         let since = attr("since").map(|a| a.parse_args::<Ident>()).transpose()?;
+        let until = attr("until").map(|a| a.parse_args::<Ident>()).transpose()?;
         since.as_ref().map(opset_index).transpose()?;
+        until.as_ref().map(opset_index).transpose()?;
+        if inner.is_none() && (until.is_some() || attr("needed").is_some()) {
+            return Err(syn::Error::new(ident.span(), "`until` and `needed` are for an `Option`"));
+        }
         let constant = attr("constant").map(|a| -> Result<Option<Ident>> {
             match &a.meta {
                 Meta::Path(_) => Ok(None),
@@ -144,6 +153,8 @@ impl<'a> ParamModel<'a> {
             optional: inner.is_some(),
             default,
             since,
+            until,
+            needed: attr("needed").is_some(),
             constant: constant.transpose()?,
             rule: attr("dtype").map(|a| a.parse_args()).transpose()?,
         })

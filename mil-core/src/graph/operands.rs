@@ -109,7 +109,7 @@ impl Graph {
         for (name, literal) in def.defaults(args)? {
             let Some(index) = def.param(name) else { continue };
             let param = &def.params[index];
-            if args.get(index).is_none() && param.since <= self.opset() {
+            if args.get(index).is_none() && param.exists(self.opset()) {
                 let constant = self.literal(param, &literal, args)?;
                 args.set(index, vec![AnyArg::constant(constant)]);
             }

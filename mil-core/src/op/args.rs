@@ -155,12 +155,16 @@ impl Args {
                 .note(format!("set `opset = {}`", self.def.since)));
         }
         for (param, bound) in self.def.params.iter().zip(&self.bound) {
-            if param.required && bound.is_none() {
+            if param.is_required(opset) && bound.is_none() {
                 return Err(OpError::at(param.name, format!("`{name}` needs `{}`", param.name)));
             }
             if bound.is_some() && param.since > opset {
                 let message = format!("`{}` needs opset {}, but the program's is {opset}", param.name, param.since);
                 return Err(OpError::at(param.name, message).note(format!("set `opset = {}`", param.since)));
+            }
+            if let Some(until) = param.until.filter(|until| bound.is_some() && *until <= opset) {
+                let message = format!("`{}` is gone from opset {until} on, and the program's is {opset}", param.name);
+                return Err(OpError::at(param.name, message).note("leave it out"));
             }
         }
         let mut vars: Vec<(&str, &str, &Type, DType)> = vec![];

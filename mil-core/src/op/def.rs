@@ -32,12 +32,16 @@ pub struct ParamDef {
     pub doc: &'static str,
     /// What the field holds.
     pub kind: ParamKind,
-    /// Whether it must be given. Required parameters can be given by position, in order.
+    /// Whether it must be given, in every opset. Required parameters can be given by position, in order.
     pub required: bool,
     /// Whether it is filled in when it is not given (an optional parameter without a default stays absent).
     pub has_default: bool,
     /// The opset that brought it.
     pub since: Opset,
+    /// The opset that took it away again.
+    pub until: Option<Opset>,
+    /// Whether it must be given in the opsets that have it, though others do not.
+    pub needed: bool,
     /// Whether its value must be known when the program is built: from `.0` on, `.1` holds.
     pub constant: &'static [(Opset, bool)],
     /// The dtypes it takes, oldest first.
@@ -48,6 +52,16 @@ impl ParamDef {
     /// The dtypes in an opset; `None` if there is no rule.
     pub fn allowed(&self, opset: Opset) -> Option<&'static Allowed> {
         self.dtypes.iter().rev().find(|a| a.since <= opset)
+    }
+
+    /// Whether an opset has it.
+    pub fn exists(&self, opset: Opset) -> bool {
+        self.since <= opset && self.until.is_none_or(|until| opset < until)
+    }
+
+    /// Whether it must be given in an opset.
+    pub fn is_required(&self, opset: Opset) -> bool {
+        self.required || (self.needed && self.exists(opset))
     }
 
     /// Whether its value must be known when the program is built, in an opset.

@@ -14,6 +14,7 @@ pub mod compare;
 pub mod concat;
 pub mod control;
 pub mod conv;
+pub mod crop_resize;
 pub mod einsum;
 pub mod elementwise_binary;
 pub mod elementwise_unary;
@@ -25,7 +26,9 @@ pub mod matmul;
 pub mod norm;
 pub mod pad;
 pub mod pool;
+pub mod random;
 pub mod reduce;
+pub mod resample;
 pub mod resize;
 pub(crate) mod rules;
 pub mod scalar;
@@ -36,6 +39,7 @@ pub mod strided;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod topk;
+pub mod upsample;
 
 const LISTS: &[&[&OpDef]] = &[
     activation::OPS,
@@ -45,6 +49,7 @@ const LISTS: &[&[&OpDef]] = &[
     concat::OPS,
     control::OPS,
     conv::OPS,
+    crop_resize::OPS,
     einsum::OPS,
     elementwise_binary::OPS,
     elementwise_unary::OPS,
@@ -54,12 +59,15 @@ const LISTS: &[&[&OpDef]] = &[
     norm::OPS,
     pad::OPS,
     pool::OPS,
+    random::OPS,
     reduce::OPS,
+    resample::OPS,
     resize::OPS,
     select::OPS,
     shape::OPS,
     slice::OPS,
     topk::OPS,
+    upsample::OPS,
 ];
 
 /// All ops, in the order of the lists.

@@ -131,7 +131,7 @@ pub(super) fn defaults(f: &Function, report: &mut Report<'_>) {
         let op = f.op(id);
         for (index, param) in op.def.params.iter().enumerate() {
             let bound = op.args.iter().any(|a| a.param == index);
-            if param.has_default && param.since <= f.opset && !bound {
+            if param.has_default && param.exists(f.opset) && !bound {
                 let error = OpError::at(param.name, format!("`{}` is not written out", param.name));
                 report.op(id, error.note("bind it to its default, as `Graph::push` does"));
             }

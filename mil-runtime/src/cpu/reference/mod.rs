@@ -4,7 +4,13 @@
 //! Speed is not its business. Files are named as in `mil_core::ops`; each has a list of kernels, and a test finds ops
 //! without one.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{
+    borrow::Cow,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use mil_core::{
     ir::{Constant, ValueId},
@@ -22,6 +28,7 @@ mod compare;
 mod concat;
 mod control;
 mod conv;
+mod crop_resize;
 mod einsum;
 mod elementwise_binary;
 mod elementwise_unary;
@@ -33,13 +40,16 @@ mod movement;
 mod norm;
 mod pad;
 mod pool;
+mod random;
 mod reduce;
+mod resample;
 mod resize;
 mod select;
 mod shape;
 mod shapes;
 mod slice;
 mod topk;
+mod upsample;
 mod window;
 
 pub use executor::Executor;
@@ -52,6 +62,7 @@ const LISTS: &[&[KernelDef]] = &[
     concat::KERNELS,
     control::KERNELS,
     conv::KERNELS,
+    crop_resize::KERNELS,
     einsum::KERNELS,
     elementwise_binary::KERNELS,
     elementwise_unary::KERNELS,
@@ -61,12 +72,15 @@ const LISTS: &[&[KernelDef]] = &[
     norm::KERNELS,
     pad::KERNELS,
     pool::KERNELS,
+    random::KERNELS,
     reduce::KERNELS,
+    resample::KERNELS,
     resize::KERNELS,
     select::KERNELS,
     shape::KERNELS,
     slice::KERNELS,
     topk::KERNELS,
+    upsample::KERNELS,
 ];
 
 /// How an op runs: implemented for the op's own struct, whose fields say which values and parameters.
@@ -106,12 +120,19 @@ pub(crate) fn kernel(op: &str) -> Option<&'static KernelDef> {
 /// What a kernel sees of the running function: the values of its arguments.
 pub(crate) struct Cx<'a> {
     pub(crate) values: &'a [Option<Arc<AnyTensor>>],
+    /// How often random numbers were drawn without a seed.
+    pub(crate) draws: &'a AtomicU64,
 }
 
 impl Cx<'_> {
     /// The tensor that an argument has now.
     pub(crate) fn get(&self, arg: &Arg) -> Result<Cow<'_, AnyTensor>, RunError> {
         self.find(arg.id, arg.constant())
+    }
+
+    /// The number of this draw of random numbers without a seed, counted since the program was made ready.
+    pub(crate) fn draw(&self) -> u64 {
+        self.draws.fetch_add(1, Ordering::Relaxed)
     }
 
     fn find(&self, id: Option<ValueId>, constant: Option<&Constant>) -> Result<Cow<'_, AnyTensor>, RunError> {
