@@ -36,6 +36,8 @@ OPS = set(
     reduce_min reduce_prod reduce_sum reduce_sum_square
     reshape transpose expand_dims squeeze concat split stack slice_by_index slice_by_size pad tile gather gather_along_axis
     shape fill range_1d topk upsample_bilinear upsample_nearest_neighbor resize_bilinear
+    resize resize_nearest_neighbor crop_resize resample affine
+    random_bernoulli random_categorical random_normal random_uniform
     const cond while_loop identity scaled_dot_product_attention
     """.split()
 )

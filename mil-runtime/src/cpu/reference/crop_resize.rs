@@ -128,8 +128,11 @@ impl Coordinates for CropResize {
         };
         let sample = |i: usize| {
             let at = start + point(mode, i, end - start + 1.0, new);
+            // `max` and `min` would make a number of what is none.
+            if at.is_nan() {
+                return None;
+            }
             let at = at.max(start.min(end)).min(start.max(end));
-            // A point that is no number lies outside too.
             (0.0..=last).contains(&at).then(|| Sample::at(at, size))
         };
         (0..new).map(sample).collect()
