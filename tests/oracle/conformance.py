@@ -41,6 +41,8 @@ OPS = set(
     clamped_relu linear_activation scaled_tanh softplus_parametric softsign thresholded_relu local_response_norm
     batch_to_space space_to_batch depth_to_space space_to_depth pixel_shuffle pixel_unshuffle sliding_windows
     lstm gru rnn
+    resize resize_nearest_neighbor crop_resize resample affine
+    random_bernoulli random_categorical random_normal random_uniform
     const cond while_loop identity scaled_dot_product_attention
     """.split()
 )

@@ -32,16 +32,7 @@ pub struct Fill {
 
 impl Infer for Fill {
     fn infer(&self, cx: &mut Cx<'_>) -> Result<Vec<Inferred>, OpError> {
-        let rank = known::list_length(&self.shape, "shape")?; // C1
-        let dims: Vec<Dim> = match self.shape.known_dims() {
-            None => (0..rank).map(|_| cx.unknown()).collect(),
-            Some(sizes) => {
-                if let Some(bad) = sizes.iter().find(|d| d.bounds().1.is_some_and(|max| max < 1)) {
-                    return Err(OpError::at("shape", format!("`shape` must be 1 or more, found {bad}"))); // C2
-                }
-                sizes.iter().map(|d| known::as_size(d, cx)).collect()
-            }
-        };
+        let dims = known::listed_shape(&self.shape, "shape", cx)?; // C1, C2
         Ok(vec![filled(TensorType::new(self.value.dtype(), dims), &self.value)])
     }
 }

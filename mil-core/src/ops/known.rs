@@ -26,6 +26,19 @@ pub(crate) fn list_length(arg: &Arg, param: &str) -> Result<usize, OpError> {
     Ok(length)
 }
 
+/// The shape that an operand lists, each size at least 1; sizes that are not known stay open.
+///
+/// # Errors
+/// At `param`, if it is no list of a fixed length, or a size is less.
+pub(crate) fn listed_shape(arg: &Arg, param: &str, cx: &mut Cx<'_>) -> Result<Vec<Dim>, OpError> {
+    let rank = list_length(arg, param)?;
+    let Some(sizes) = arg.known_dims() else { return Ok((0..rank).map(|_| cx.unknown()).collect()) };
+    if let Some(bad) = sizes.iter().find(|d| d.bounds().1.is_some_and(|max| max < 1)) {
+        return Err(OpError::at(param, format!("`{param}` must be 1 or more, found {bad}")));
+    }
+    Ok(sizes.iter().map(|d| as_size(d, cx)).collect())
+}
+
 /// Requires an operand that is a list of one number per dimension of `x`.
 ///
 /// # Errors

@@ -15,6 +15,7 @@ pub mod compare;
 pub mod concat;
 pub mod control;
 pub mod conv;
+pub mod crop_resize;
 pub mod cumsum;
 pub mod einsum;
 pub mod elementwise_binary;
@@ -29,9 +30,11 @@ pub mod non_zero;
 pub mod norm;
 pub mod pad;
 pub mod pool;
+pub mod random;
 pub mod rearrange;
 pub mod recurrent;
 pub mod reduce;
+pub mod resample;
 pub mod reshape_like;
 pub mod resize;
 pub mod reverse;
@@ -47,6 +50,7 @@ pub mod strided;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod topk;
+pub mod upsample;
 
 const LISTS: &[&[&OpDef]] = &[
     activation::OPS,
@@ -58,6 +62,7 @@ const LISTS: &[&[&OpDef]] = &[
     control::OPS,
     conv::OPS,
     cumsum::OPS,
+    crop_resize::OPS,
     einsum::OPS,
     elementwise_binary::OPS,
     elementwise_unary::OPS,
@@ -73,6 +78,8 @@ const LISTS: &[&[&OpDef]] = &[
     recurrent::OPS,
     reduce::OPS,
     reshape_like::OPS,
+    random::OPS,
+    resample::OPS,
     resize::OPS,
     reverse::OPS,
     scatter::OPS,
@@ -82,6 +89,7 @@ const LISTS: &[&[&OpDef]] = &[
     slice_update::OPS,
     split::OPS,
     topk::OPS,
+    upsample::OPS,
 ];
 
 /// All ops, in the order of the lists.

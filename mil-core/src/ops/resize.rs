@@ -1,69 +1,11 @@
-//! Resizing of images: the last two dimensions.
+//! Resizing to given sizes: of images, and of any last dimensions.
 
-use crate::{
-    ir::Literal,
-    op::{AnyArg, Arg, Cx, Infer, Inferred, Op, OpDef, OpError, Param, ParamKind, param::string_enum},
-    types::Dim,
-};
+use crate::op::{Arg, Cx, Infer, Inferred, Op, OpDef, OpError, param::string_enum};
 use mil_derive::Op;
 
-use super::rules;
+use super::{known, rules};
 
-pub(crate) const OPS: &[&OpDef] = &[ResizeBilinear::DEF, UpsampleBilinear::DEF, UpsampleNearestNeighbor::DEF];
-
-/// How many times as large a dimension becomes.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub enum Scale {
-    /// So many times.
-    Whole(i64),
-    /// So many times, the result rounded down.
-    Fraction(f32),
-}
-
-impl Scale {
-    /// The new size of a dimension. The product is taken in f32, as coremltools takes it.
-    pub fn of(self, size: i64) -> i64 {
-        match self {
-            Scale::Whole(k) => size.saturating_mul(k),
-            Scale::Fraction(f) => (size as f32 * f).floor() as i64,
-        }
-    }
-
-    fn of_dim(self, dim: &Dim, cx: &mut Cx<'_>) -> Dim {
-        match (self, dim.value()) {
-            (_, Some(size)) => self.of(size).into(),
-            (Scale::Whole(k), None) => dim.clone() * k,
-            (Scale::Fraction(f), None) => {
-                // Halves, quarters and eighths are exact; of other fractions rounding decides.
-                let exact = [1i64, 2, 4, 8].into_iter().find(|d| (f * *d as f32).fract() == 0.0 && f < 4096.0);
-                match exact {
-                    Some(d) => (dim.clone() * (f * d as f32) as i64).floor_div(d),
-                    None => cx.unknown(),
-                }
-            }
-        }
-    }
-}
-
-impl Param for Scale {
-    const KIND: ParamKind = ParamKind::Float;
-
-    fn from_args(name: &'static str, args: &[AnyArg]) -> Result<Scale, OpError> {
-        let whole = args.first().and_then(|a| a.ty.tensor()).is_some_and(|t| t.dtype.is_int());
-        if whole {
-            i64::from_args(name, args).map(Scale::Whole)
-        } else {
-            f32::from_args(name, args).map(Scale::Fraction)
-        }
-    }
-
-    fn literal(&self) -> Option<Literal> {
-        match self {
-            Scale::Whole(k) => k.literal(),
-            Scale::Fraction(f) => f.literal(),
-        }
-    }
-}
+pub(crate) const OPS: &[&OpDef] = &[Resize::DEF, ResizeBilinear::DEF, ResizeNearestNeighbor::DEF];
 
 string_enum! {
     /// Where the sampled points lie. `X` is the input size, `Y` the output size, `i` the index of the output element;
@@ -82,111 +24,18 @@ string_enum! {
     }
 }
 
-/// Resizes the last two dimensions by factors, with bilinear interpolation.
-///
-/// # Constraints
-/// - C1 `x` has rank 3 or more.
-/// - C2 the factors are greater than 0, and so are the sizes they give.
-/// - C3 `align_corners` and `half_pixel_centers` are not both true.
-#[derive(Op, Clone, Debug)]
-#[op(name = "upsample_bilinear", since = iOS15)]
-#[domain(T = F16 | F32)]
-#[domain(U = F32 | I32)]
-pub struct UpsampleBilinear {
-    /// `[*D, H, W]`.
-    #[dtype(T)]
-    pub x: Arg,
-    /// The factor of the last dimension but one. Default: 1.
-    #[dtype(U)]
-    #[default(Scale::Whole(1))]
-    pub scale_factor_height: Scale,
-    /// The factor of the last dimension. Default: 1.
-    #[dtype(U)]
-    #[default(Scale::Whole(1))]
-    pub scale_factor_width: Scale,
-    /// Whether first and last elements stay. Default: `true`.
-    #[dtype(Bool)]
-    #[default(true)]
-    pub align_corners: bool,
-    /// Whether elements are areas whose centers are aligned. Default: the contrary of `align_corners`.
-    #[dtype(Bool)]
-    #[since(iOS16)]
-    pub half_pixel_centers: Option<bool>,
-}
-
-impl UpsampleBilinear {
-    /// Where the sampled points lie.
-    pub fn sampling_mode(&self) -> SamplingMode {
-        match (self.align_corners, self.half_pixel_centers.unwrap_or(!self.align_corners)) {
-            (true, _) => SamplingMode::StrictAlignCorners,
-            (false, true) => SamplingMode::UnalignCorners,
-            (false, false) => SamplingMode::Default,
-        }
+string_enum! {
+    /// What an element between others is.
+    InterpolationMode {
+        /// Along each dimension, as far from one to the other as it lies between them.
+        Linear = "LINEAR",
+        /// The nearest; of two equally near ones the later.
+        NearestNeighbor = "NEAREST_NEIGHBOR",
     }
 }
 
-impl Infer for UpsampleBilinear {
-    fn infer(&self, cx: &mut Cx<'_>) -> Result<Vec<Inferred>, OpError> {
-        if self.align_corners && self.half_pixel_centers == Some(true) {
-            let message = "`half_pixel_centers` and `align_corners` cannot both be true"; // C3
-            return Err(OpError::at("half_pixel_centers", message));
-        }
-        scaled(&self.x, self.scale_factor_height, self.scale_factor_width, cx)
-    }
-}
-
-/// Resizes the last two dimensions by factors; each new element is the one at `floor(i * old size / new size)`.
-///
-/// # Constraints
-/// - C1 `x` has rank 3 or more.
-/// - C2 the factors are greater than 0, and so are the sizes they give.
-#[derive(Op, Clone, Debug)]
-#[op(name = "upsample_nearest_neighbor", since = iOS15)]
-#[domain(T = F16 | F32)]
-#[domain(U = F32 | I32)]
-pub struct UpsampleNearestNeighbor {
-    /// `[*D, H, W]`.
-    #[dtype(T)]
-    pub x: Arg,
-    /// The factor of the last dimension but one. Default: 1.
-    #[dtype(U)]
-    #[default(Scale::Whole(1))]
-    pub scale_factor_height: Scale,
-    /// The factor of the last dimension. Default: 1.
-    #[dtype(U)]
-    #[default(Scale::Whole(1))]
-    pub scale_factor_width: Scale,
-}
-
-impl Infer for UpsampleNearestNeighbor {
-    fn infer(&self, cx: &mut Cx<'_>) -> Result<Vec<Inferred>, OpError> {
-        scaled(&self.x, self.scale_factor_height, self.scale_factor_width, cx)
-    }
-}
-
-fn scaled(x: &Arg, height: Scale, width: Scale, cx: &mut Cx<'_>) -> Result<Vec<Inferred>, OpError> {
-    image(x)?; // C1
-    let mut shape = x.shape().to_vec();
-    let n = shape.len();
-    for (axis, scale, param) in [(n - 2, height, "scale_factor_height"), (n - 1, width, "scale_factor_width")] {
-        let (positive, found) = match scale {
-            Scale::Whole(k) => (k > 0, k.to_string()),
-            Scale::Fraction(f) => (f > 0.0 && f.is_finite(), f.to_string()),
-        };
-        if !positive {
-            return Err(OpError::at(param, format!("`{param}` must be greater than 0, found {found}"))); // C2
-        }
-        let size = scale.of_dim(&shape[axis], cx);
-        if size.bounds().1.is_some_and(|max| max < 1) {
-            let message = format!("`{param}` of {found} leaves nothing of dimension {axis} of `x`: {}", x.ty);
-            return Err(OpError::at(param, message));
-        }
-        shape[axis] = size;
-    }
-    Ok(vec![x.ty.with_shape(shape).into()])
-}
-
-fn image(x: &Arg) -> Result<(), OpError> {
+/// Requires an image: `[*D, H, W]`.
+pub(super) fn image(x: &Arg) -> Result<(), OpError> {
     if x.rank() >= 3 {
         return Ok(());
     }
@@ -221,22 +70,116 @@ pub struct ResizeBilinear {
 
 impl Infer for ResizeBilinear {
     fn infer(&self, _: &mut Cx<'_>) -> Result<Vec<Inferred>, OpError> {
-        image(&self.x)?; // C1
-        rules::at_least(&[self.target_size_height], 1, "target_size_height")?; // C2
-        rules::at_least(&[self.target_size_width], 1, "target_size_width")?;
+        sized(&self.x, self.target_size_height, self.target_size_width)
+    }
+}
+
+/// Resizes the last two dimensions to given sizes; each new element is the one at `floor((i + 1/2) * old size / new size)`.
+///
+/// # Constraints
+/// - C1 `x` has rank 3 or more.
+/// - C2 the sizes are at least 1.
+#[derive(Op, Clone, Debug)]
+#[op(name = "resize_nearest_neighbor", since = iOS15)]
+#[domain(T = F16 | F32)]
+pub struct ResizeNearestNeighbor {
+    /// `[*D, H, W]`.
+    #[dtype(T)]
+    pub x: Arg,
+    /// The new size of the last dimension but one.
+    #[dtype(I32)]
+    pub target_size_height: i64,
+    /// The new size of the last dimension.
+    #[dtype(I32)]
+    pub target_size_width: i64,
+}
+
+impl Infer for ResizeNearestNeighbor {
+    fn infer(&self, _: &mut Cx<'_>) -> Result<Vec<Inferred>, OpError> {
+        sized(&self.x, self.target_size_height, self.target_size_width)
+    }
+}
+
+fn sized(x: &Arg, height: i64, width: i64) -> Result<Vec<Inferred>, OpError> {
+    image(x)?; // C1
+    rules::at_least(&[height], 1, "target_size_height")?; // C2
+    rules::at_least(&[width], 1, "target_size_width")?;
+    let mut shape = x.shape().to_vec();
+    let n = shape.len();
+    shape[n - 2] = height.into();
+    shape[n - 1] = width.into();
+    Ok(vec![x.ty.with_shape(shape).into()])
+}
+
+/// Resizes the last `resized_dims` dimensions to the last `resized_dims` sizes of `shape`, which may be computed. A size
+/// of 0 leaves the dimension as it is.
+///
+/// With `"NEAREST_NEIGHBOR"` the sampling mode `"DEFAULT"` is `"UNALIGN_CORNERS"`: elements are areas, as they are for
+/// `resize_nearest_neighbor`, whose place this op takes in coremltools' conversions. Of integers, what lies between is
+/// rounded towards 0.
+///
+/// # Constraints
+/// - C1 `shape` is a list of a fixed length, which is at most the rank of `x`.
+/// - C2 `resized_dims` is at most the length of `shape`.
+/// - C3 no size is negative.
+#[derive(Op, Clone, Debug)]
+#[op(name = "resize", since = iOS17)]
+#[domain(T = F16 | F32 | I32)]
+#[domain(U = I16 | I32 | U16 | U32)]
+pub struct Resize {
+    /// Any tensor.
+    #[dtype(T)]
+    pub x: Arg,
+    /// Sizes; the last ones count.
+    #[dtype(U)]
+    pub shape: Arg,
+    /// How many dimensions are resized, counted from the last.
+    #[dtype(U32)]
+    pub resized_dims: i64,
+    /// What an element between others is: `"LINEAR"` or `"NEAREST_NEIGHBOR"`. Default: `"LINEAR"`.
+    #[dtype(String)]
+    #[default(InterpolationMode::Linear)]
+    pub interpolation_mode: InterpolationMode,
+    /// Where the sampled points lie. Default: `"DEFAULT"`.
+    #[dtype(String)]
+    #[default(SamplingMode::Default)]
+    pub sampling_mode: SamplingMode,
+}
+
+impl Infer for Resize {
+    fn infer(&self, cx: &mut Cx<'_>) -> Result<Vec<Inferred>, OpError> {
+        let (rank, length) = (self.x.rank(), known::list_length(&self.shape, "shape")?);
+        if length > rank {
+            let message = format!("`shape` has {length} elements, but `x` has rank {rank}: {}", self.x.ty); // C1
+            return Err(OpError::at("shape", message));
+        }
+        rules::at_least(&[self.resized_dims], 0, "resized_dims")?;
+        let Some(count) = usize::try_from(self.resized_dims).ok().filter(|n| *n <= length) else {
+            let message = format!("`resized_dims` is {}, but `shape` has {length} elements", self.resized_dims); // C2
+            return Err(OpError::at("resized_dims", message));
+        };
+        let sizes = self.shape.known_dims();
         let mut shape = self.x.shape().to_vec();
-        let n = shape.len();
-        shape[n - 2] = self.target_size_height.into();
-        shape[n - 1] = self.target_size_width.into();
+        for i in 0..count {
+            let new = &mut shape[rank - count + i];
+            match sizes.as_ref().map(|s| &s[length - count + i]) {
+                Some(size) if size.is(0) => {}
+                Some(size) if size.at_least(1) => *new = size.clone(),
+                Some(size) if size.bounds().1.is_some_and(|max| max < 0) => {
+                    let message = format!("`shape` must not be negative, found {size}"); // C3
+                    return Err(OpError::at("shape", message).note("write 0 to leave a dimension as it is"));
+                }
+                Some(size) if *size == *new => {}
+                _ => *new = cx.unknown(),
+            }
+        }
         Ok(vec![self.x.ty.with_shape(shape).into()])
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Scale;
     use crate::{
-        ir::Constant,
         mb,
         ops::testing::{Test, fails, fails_in, infers},
         types::Opset,
@@ -245,79 +188,53 @@ mod tests {
     const X: &str = "Tensor<f32, 1, 3, 4, 5>";
 
     #[test]
-    fn shapes() {
-        infers(
-            |g| mb::upsample_nearest_neighbor(g.t(X)).scale_factor_height(2).scale_factor_width(3),
-            "Tensor<f32, 1, 3, 8, 15>",
-        );
-        infers(
-            |g| mb::upsample_bilinear(g.t("Tensor<f16, 3, H, W>")).scale_factor_height(2).scale_factor_width(2),
-            "Tensor<f16, 3, 2 * H, 2 * W>",
-        );
-        infers(
-            |g| mb::upsample_bilinear(g.t("Tensor<f16, 3, 5, W>")).scale_factor_height(2.5).scale_factor_width(1.5),
-            "Tensor<f16, 3, 12, (3 * W) / 2>",
-        );
-        infers(|g| mb::upsample_bilinear(g.t("Tensor<f32, 3, H, 5>")).scale_factor_height(1.3), "Tensor<f32, 3, ?, 5>");
+    fn images() {
         infers(
             |g| mb::resize_bilinear(g.t("Tensor<f16, C, H, W>")).target_size_height(7).target_size_width(9),
             "Tensor<f16, C, 7, 9>",
         );
+        infers(|g| mb::resize_nearest_neighbor(g.t("Tensor<f32, 2, C, H, W>"), 2, 3), "Tensor<f32, 2, C, 2, 3>");
     }
 
     #[test]
-    fn fractions_multiply_in_f32() {
-        // In f64 the product is 12.9999995 and rounds down to 12.
-        assert_eq!(Scale::Fraction(1.3).of(10), 13);
-        assert_eq!(Scale::Fraction(2.5).of(5), 12);
-        assert_eq!(Scale::Whole(3).of(5), 15);
-    }
-
-    #[test]
-    fn c1_ranks() {
-        fails(|g| mb::upsample_bilinear(g.t("Tensor<f32, 4, 5>")), "x", "rank 3 or more");
-        fails(|g| mb::upsample_nearest_neighbor(g.t("Tensor<f32, 4, 5>")), "x", "rank 3 or more");
-        fails(|g| mb::resize_bilinear(g.t("Tensor<f32, 4, 5>")), "x", "rank 3 or more");
-    }
-
-    #[test]
-    fn c2_sizes() {
-        fails(|g| mb::upsample_bilinear(g.t(X)).scale_factor_height(0), "scale_factor_height", "greater than 0");
-        fails(|g| mb::upsample_bilinear(g.t(X)).scale_factor_width(-1.5), "scale_factor_width", "found -1.5");
-        fails(
-            |g| mb::upsample_nearest_neighbor(g.t(X)).scale_factor_width(0.1),
-            "scale_factor_width",
-            "leaves nothing",
-        );
-        fails(|g| mb::resize_bilinear(g.t(X)).target_size_height(0), "target_size_height", "1 or more");
+    fn image_constraints() {
+        fails(|g| mb::resize_bilinear(g.t("Tensor<f32, 4, 5>")), "x", "rank 3 or more"); // C1
+        fails(|g| mb::resize_nearest_neighbor(g.t("Tensor<f32, 4, 5>"), 1, 1), "x", "rank 3 or more");
+        fails(|g| mb::resize_bilinear(g.t(X)).target_size_height(0), "target_size_height", "1 or more"); // C2
         fails(|g| mb::resize_bilinear(g.t(X)).target_size_width(-3), "target_size_width", "1 or more");
-    }
-
-    #[test]
-    fn c3_centers_or_corners() {
-        let call =
-            |g: &mut Test, corners: bool| mb::upsample_bilinear(g.t(X)).align_corners(corners).half_pixel_centers(true);
-        fails(|g| call(g, true), "half_pixel_centers", "cannot both be true");
-        infers(|g| call(g, false), X);
-        fails_in(Opset::iOS15, |g| call(g, false), "half_pixel_centers", "needs opset iOS16");
+        fails(|g| mb::resize_nearest_neighbor(g.t(X), 0, 1), "target_size_height", "1 or more");
     }
 
     #[test]
     fn sampling_modes_are_checked() {
         fails(|g| mb::resize_bilinear(g.t(X)).sampling_mode("CORNERS"), "sampling_mode", "\"OFFSET_CORNERS\"");
+        fails(|g| mb::resize(g.t(X), [0, 0], 2).interpolation_mode("CUBIC"), "interpolation_mode", "\"LINEAR\"");
+    }
+
+    /// The two examples of coremltools' documentation, and sizes of which less is known.
+    #[test]
+    fn sizes_come_from_shape_or_from_x() {
+        let x = "Tensor<f32, 1, 2, 3, W>";
+        infers(|g| mb::resize(g.t("Tensor<f32, 1, 2, 3, 4>"), [1, 6, 8], 2), "Tensor<f32, 1, 2, 6, 8>");
+        infers(|g| mb::resize(g.t(x), [1, 0, 0], 2), x);
+        infers(|g| mb::resize(g.t(x), [9, 9, 7], 1), "Tensor<f32, 1, 2, 3, 7>");
+        infers(|g| mb::resize(g.t(x), [9], 0), x);
+        infers(|g| mb::resize(g.t("Tensor<i32, 2, 3>"), g.t("Tensor<i16, 2>"), 2), "Tensor<i32, ?, ?>");
+        let like = |g: &mut Test| {
+            let other = g.t("Tensor<f32, K, W>");
+            let shape = g.push(mb::shape(other)).unwrap().remove(0);
+            mb::resize(g.t("Tensor<f32, 3, H, W>"), shape, 2).interpolation_mode("NEAREST_NEIGHBOR")
+        };
+        infers(like, "Tensor<f32, 3, K, W>");
+        fails_in(Opset::iOS16, |g| mb::resize(g.t(x), [1], 1), "", "needs opset iOS17");
     }
 
     #[test]
-    fn factors_have_one_dtype() {
-        let call = |g: &mut Test, width: Constant| {
-            mb::upsample_bilinear(g.t(X)).scale_factor_height(Constant::scalar(2i32)).scale_factor_width(width)
-        };
-        infers(|g| call(g, Constant::scalar(3i32)), "Tensor<f32, 1, 3, 8, 15>");
-        fails(|g| call(g, Constant::scalar(1.5f32)), "scale_factor_width", "same dtype");
-        // Numbers adapt to each other.
-        infers(
-            |g| mb::upsample_bilinear(g.t(X)).scale_factor_height(2).scale_factor_width(1.5),
-            "Tensor<f32, 1, 3, 8, 7>",
-        );
+    fn resize_constraints() {
+        fails(|g| mb::resize(g.t(X), 3, 1), "shape", "rank 1"); // C1
+        fails(|g| mb::resize(g.t(X), g.t("Tensor<i32, N>"), 1), "shape", "fixed length");
+        fails(|g| mb::resize(g.t("Tensor<f32, 2>"), [3, 4], 1), "shape", "`x` has rank 1");
+        fails(|g| mb::resize(g.t(X), [3, 4], 3), "resized_dims", "`shape` has 2 elements"); // C2
+        fails(|g| mb::resize(g.t(X), [3, -1], 1), "shape", "not be negative, found -1"); // C3
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
 };
 
 use mil_core::{
@@ -22,6 +22,8 @@ pub struct Executor {
     dead: Vec<Vec<ValueId>>,
     /// How often bodies of loops may run, all together.
     max_rounds: Option<u64>,
+    /// How often random numbers were drawn without a seed, in all runs.
+    draws: AtomicU64,
 }
 
 enum Step {
@@ -76,7 +78,7 @@ impl Executor {
             steps_by_index[id.index()] = step;
         }
         let dead = dead_after(&function, count);
-        Ok(Executor { function, steps: steps_by_index, constants, dead, max_rounds: None })
+        Ok(Executor { function, steps: steps_by_index, constants, dead, max_rounds: None, draws: AtomicU64::new(0) })
     }
 
     /// The same, but a run in which the bodies of `while_loop`s run more often than this, all together, is an error.
@@ -131,7 +133,7 @@ impl Executor {
             match &self.steps[id.index()] {
                 Step::Const => {}
                 Step::Kernel(kernel) => {
-                    let outputs = kernel.run(&Cx { values }).map_err(fail)?;
+                    let outputs = kernel.run(&Cx { values, draws: &self.draws }).map_err(fail)?;
                     for (id, out) in op.outputs.iter().zip(outputs) {
                         self.check_output(*id, &out).map_err(fail)?;
                         values[id.index()] = Some(Arc::new(out));

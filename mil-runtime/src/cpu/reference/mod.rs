@@ -4,7 +4,13 @@
 //! Speed is not its business. Files are named as in `mil_core::ops`; each has a list of kernels, and a test finds ops
 //! without one.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{
+    borrow::Cow,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use mil_core::{
     ir::{Constant, ValueId},
@@ -23,6 +29,7 @@ mod compare;
 mod concat;
 mod control;
 mod conv;
+mod crop_resize;
 mod cumsum;
 mod einsum;
 mod elementwise_binary;
@@ -37,9 +44,11 @@ mod non_zero;
 mod norm;
 mod pad;
 mod pool;
+mod random;
 mod rearrange;
 mod recurrent;
 mod reduce;
+mod resample;
 mod reshape_like;
 mod resize;
 mod reverse;
@@ -51,6 +60,7 @@ mod slice;
 mod slice_update;
 mod split;
 mod topk;
+mod upsample;
 mod window;
 
 pub use executor::Executor;
@@ -65,6 +75,7 @@ const LISTS: &[&[KernelDef]] = &[
     control::KERNELS,
     conv::KERNELS,
     cumsum::KERNELS,
+    crop_resize::KERNELS,
     einsum::KERNELS,
     elementwise_binary::KERNELS,
     elementwise_unary::KERNELS,
@@ -80,6 +91,8 @@ const LISTS: &[&[KernelDef]] = &[
     recurrent::KERNELS,
     reduce::KERNELS,
     reshape_like::KERNELS,
+    random::KERNELS,
+    resample::KERNELS,
     resize::KERNELS,
     reverse::KERNELS,
     scatter::KERNELS,
@@ -89,6 +102,7 @@ const LISTS: &[&[KernelDef]] = &[
     slice_update::KERNELS,
     split::KERNELS,
     topk::KERNELS,
+    upsample::KERNELS,
 ];
 
 /// Ops that the executor runs itself: they have no kernel.
@@ -136,12 +150,19 @@ pub(crate) fn runs(op: &str) -> bool {
 /// What a kernel sees of the running function: the values of its arguments.
 pub(crate) struct Cx<'a> {
     pub(crate) values: &'a [Option<Arc<AnyTensor>>],
+    /// How often random numbers were drawn without a seed.
+    pub(crate) draws: &'a AtomicU64,
 }
 
 impl Cx<'_> {
     /// The tensor that an argument has now.
     pub(crate) fn get(&self, arg: &Arg) -> Result<Cow<'_, AnyTensor>, RunError> {
         self.find(arg.id, arg.constant())
+    }
+
+    /// The number of this draw of random numbers without a seed, counted since the program was made ready.
+    pub(crate) fn draw(&self) -> u64 {
+        self.draws.fetch_add(1, Ordering::Relaxed)
     }
 
     fn find(&self, id: Option<ValueId>, constant: Option<&Constant>) -> Result<Cow<'_, AnyTensor>, RunError> {
