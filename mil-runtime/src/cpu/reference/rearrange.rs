@@ -33,7 +33,7 @@ fn image(sizes: &[usize]) -> Result<[usize; 4], RunError> {
     sizes.try_into().map_err(|_| RunError::new(format!("an image of shape {sizes:?} must have rank 4")))
 }
 
-/// An image in which element `(n, c, h, w)` is put together as each dimension says: `(size, offset of a place)`.
+/// The image whose dimensions have these offsets.
 fn moved(x: &AnyTensor, offsets: [Offsets; 4]) -> Result<Vec<AnyTensor>, RunError> {
     Ok(vec![pick(x, &offsets, &[])?])
 }
