@@ -6,8 +6,9 @@ extern crate self as mil;
 
 pub use mil_core::{
     graph::{self, Graph, Value},
-    ir, mb, op, ops, package, spec,
+    ir, mb, op, ops, package, spec, text,
     types::{self, DType, Dim, Domain, Opset, Shape, Symbol, TensorType},
+    validate::{self, validate},
     weights,
 };
 #[doc = include_str!("docs/mil.md")]
