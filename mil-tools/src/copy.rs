@@ -77,7 +77,9 @@ fn destination(package: &PackageReader, to: &Path) -> Result<Destination, ToolEr
     match (to.extension().and_then(|e| e.to_str()), package.kind()) {
         (Some("mlpackage"), _) => Ok(Destination::Package),
         (Some("mlmodel"), PackageKind::Mlmodel) => Ok(Destination::Bare),
-        (Some("mlmodel"), _) => wrong("a bare model, which has no place for weights, is copied from another alone; end the name in `.mlpackage`"),
+        (Some("mlmodel"), _) => wrong(
+            "a bare model, which has no place for weights, is copied from another alone; end the name in `.mlpackage`",
+        ),
         _ => wrong("end the name in `.mlpackage`, or in `.mlmodel` for a bare model"),
     }
 }

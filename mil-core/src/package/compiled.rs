@@ -47,7 +47,8 @@ pub(super) fn read(dir: &Path) -> Result<Beside, PackageError> {
 }
 
 fn parse(bytes: &[u8]) -> Result<Beside, String> {
-    let cut = || "is not the description of a compiled model: it ends early, or has a layout that is not known".to_string();
+    let cut =
+        || "is not the description of a compiled model: it ends early, or has a layout that is not known".to_string();
     let part = |at: usize, length: usize| bytes.get(at..at.checked_add(length)?);
     let u32_at = |at| Some(u32::from_le_bytes(part(at, 4)?.try_into().ok()?));
     let length_at = |at| usize::try_from(u64::from_le_bytes(part(at, 8)?.try_into().ok()?)).ok();
@@ -85,7 +86,10 @@ mod tests {
         let Beside { specification_version, description } = parse(&sample()).unwrap();
         assert_eq!(specification_version, 7);
         let names = |all: &[spec::FeatureDescription]| all.iter().map(|f| f.name.clone()).collect::<Vec<_>>();
-        assert_eq!((names(&description.input), names(&description.output)), (vec!["input".into()], vec!["output".into()]));
+        assert_eq!(
+            (names(&description.input), names(&description.output)),
+            (vec!["input".into()], vec!["output".into()])
+        );
         let metadata = description.metadata.unwrap();
         assert_eq!(metadata.user_defined["com.github.apple.coremltools.version"], "9.0");
     }

@@ -103,10 +103,7 @@ mod tests {
         let text = "first\n    sécond line\nthird";
         let e = ParseError::at(text, text.find("line").unwrap(), "expected a word, found `line`");
         assert_eq!((e.line(), e.column()), (Some(2), Some(12)));
-        assert_eq!(
-            e.to_string(),
-            "line 2, column 12: expected a word, found `line`\n    sécond line\n           ^"
-        );
+        assert_eq!(e.to_string(), "line 2, column 12: expected a word, found `line`\n    sécond line\n           ^");
         // In the middle of a character, and behind the end.
         assert_eq!(ParseError::at("é", 1, "").column(), Some(1));
         assert_eq!(ParseError::at("é", 9, "").column(), Some(2));

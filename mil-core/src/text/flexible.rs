@@ -131,8 +131,7 @@ fn sizes_of(f: &Function, input: &ValueData) -> Option<ArrayFeature> {
 /// 32 bits: a size beyond is the largest of them, and a bound beyond is none.
 pub(super) fn attribute(f: &Function) -> Option<Attribute> {
     let inputs = f.inputs.iter().map(|v| f.value(*v));
-    let arrays: BTreeMap<&str, ArrayFeature> =
-        inputs.filter_map(|v| Some((&v.name[..], sizes_of(f, v)?))).collect();
+    let arrays: BTreeMap<&str, ArrayFeature> = inputs.filter_map(|v| Some((&v.name[..], sizes_of(f, v)?))).collect();
     if arrays.is_empty() {
         return None;
     }

@@ -237,7 +237,16 @@ mod tests {
         assert_eq!(string(r#""""#).unwrap(), "");
         assert_eq!(string("\"é\n\"").unwrap(), "é\n");
         assert_eq!(string(r#""a\"b\\c\nd\u0001\u00e9\ud83d\ude00""#).unwrap(), "a\"b\\c\nd\u{1}é😀");
-        for bad in [r#""a"#, r#""a\"#, r#""\q""#, r#""\u12""#, r#""\ud83d""#, r#""\ud83dA""#, r#""\ud83d\u0041""#, r#""\u12é""#] {
+        for bad in [
+            r#""a"#,
+            r#""a\"#,
+            r#""\q""#,
+            r#""\u12""#,
+            r#""\ud83d""#,
+            r#""\ud83dA""#,
+            r#""\ud83d\u0041""#,
+            r#""\u12é""#,
+        ] {
             assert!(string(bad).is_err(), "{bad}");
         }
     }

@@ -212,7 +212,9 @@ impl Parser<'_> {
                     Ok(())
                 })?;
                 if length.value().is_some_and(|n| usize::try_from(n).ok() != Some(items.len())) {
-                    return Err(self.error_at(at, format!("the list's type says {length} values, found {}", items.len())));
+                    return Err(
+                        self.error_at(at, format!("the list's type says {length} values, found {}", items.len()))
+                    );
                 }
                 Attribute::List((**element).clone(), items)
             }

@@ -67,8 +67,8 @@ use crate::ir::{Function, Program};
 use printer::Printer;
 
 pub use error::ParseError;
-pub use read::{parse, parse_with};
 pub(crate) use read::{Beside, model, program};
+pub use read::{parse, parse_with};
 
 /// How constants are printed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -1,6 +1,7 @@
 //! What the parser reads, in the compiler's spelling and in other ones, and what it refuses.
 
 use super::{parser::parse as messages, *};
+use crate::ir::{Attribute, Constant};
 use crate::{
     ir::feature::{ArrayFlexibility, FeatureKind},
     spec::{
@@ -9,7 +10,6 @@ use crate::{
     },
     types::{DType, Domain, Opset, TensorType, Type},
 };
-use crate::ir::{Attribute, Constant};
 
 /// A program around the lines of a function's body.
 fn function(body: &str) -> String {
@@ -60,7 +60,9 @@ fn elements_become_what_a_package_holds() {
     };
     assert!(matches!(elements("int16(-3)"), V::Ints(v) if v.values == [-3]));
     assert!(matches!(elements("uint64(18446744073709551615)"), V::LongInts(v) if v.values == [-1]));
-    assert!(matches!(elements("tensor<fp32, [2, 1]>([[0x1.8p+1], [-inf]])"), V::Floats(v) if v.values == [3.0, f32::NEG_INFINITY]));
+    assert!(
+        matches!(elements("tensor<fp32, [2, 1]>([[0x1.8p+1], [-inf]])"), V::Floats(v) if v.values == [3.0, f32::NEG_INFINITY])
+    );
     assert!(matches!(elements("fp32(nan)"), V::Floats(v) if v.values[0].to_bits() == 0x7fc0_0000));
     assert!(matches!(elements("fp32(nan(0xffc00001))"), V::Floats(v) if v.values[0].to_bits() == 0xffc0_0001));
     assert!(matches!(elements("tensor<string, [?]>([\"a\", \"\"])"), V::Strings(v) if v.values == ["a", ""]));
@@ -89,26 +91,32 @@ fn blobs_stand_for_constants() {
         r#"tensor<int8, [4]>(BLOBFILE(path = string("@model_path/weights/weight.bin"), offset = uint64(64)))"#,
         r#"tensor<int8, [4]>(BLOBFILE(path = tensor<string, []>("@model_path/weights/weight.bin"), offset = tensor<uint64, []>(64)))"#,
     ] {
-        let op = &ops(&format!("tensor<fp16, [4]> w = constexpr_affine_dequantize()[axis = int32(0), quantized_data = {text}];"))[0];
+        let op = &ops(&format!(
+            "tensor<fp16, [4]> w = constexpr_affine_dequantize()[axis = int32(0), quantized_data = {text}];"
+        ))[0];
         let Some(Value::BlobFileValue(blob)) = &op.attributes["quantized_data"].value else { panic!("no file") };
         assert_eq!((&blob.file_name[..], blob.offset), ("@model_path/weights/weight.bin", 64));
         let op = &ops(&format!("tensor<fp16, [4]> w = constexpr_blockwise_shift_scale(data = {text}, scale = s);"))[0];
         let Some(B::Value(value)) = &op.inputs["data"].arguments[0].binding else { panic!("no value") };
         assert!(matches!(value.value, Some(Value::BlobFileValue(_))));
     }
-    refused(&function("cast()[a = list<int8, 1>(BLOBFILE(path = string(\"\"), offset = uint64(0)))];"), "holds tensors alone");
-    refused(&function("cast()[a = int8(BLOBFILE(path = int32(1), offset = uint64(0)))];"), "column 88: expected a path");
+    refused(
+        &function("cast()[a = list<int8, 1>(BLOBFILE(path = string(\"\"), offset = uint64(0)))];"),
+        "holds tensors alone",
+    );
+    refused(
+        &function("cast()[a = int8(BLOBFILE(path = int32(1), offset = uint64(0)))];"),
+        "column 88: expected a path",
+    );
     refused(&function("cast()[a = int8(BLOBFILE(path = string(\"\"), offset = int32(-1)))];"), "expected an offset");
 }
 
 #[test]
 fn ops_of_all_forms() {
-    let ops = ops(
-        "write_state(data = d, input = s)[name = string(\"w\")];
+    let ops = ops("write_state(data = d, input = s)[name = string(\"w\")];
          tensor<fp32, [2]> a, list<string, ?> \"b c\" = split(x = x, axes = (one, int32(2), \"b c\"), none = ());
          tensor<fp32, [2]> w = while_loop(loop_vars = (x)) (tensor<fp32, [2]> i) { } -> (go), (tensor<fp32, [2]> j) {
-             tensor<fp32, [2]> r = relu(x = j); } -> (r);",
-    );
+             tensor<fp32, [2]> r = relu(x = j); } -> (r);");
     assert_eq!((ops[0].outputs.len(), &ops[0].r#type[..]), (0, "write_state"));
     let names: Vec<_> = ops[1].outputs.iter().map(|o| &o.name[..]).collect();
     assert_eq!(names, ["a", "b c"]);
@@ -182,7 +190,9 @@ fn weights_come_from_files_or_later() {
         }
     }
     let text = |val: &str| {
-        function(&format!("tensor<fp32, [2]> w = const()[val = tensor<fp32, [2]>({val})]; tensor<fp32, [2]> y = add(x = x, y = w);"))
+        function(&format!(
+            "tensor<fp32, [2]> w = const()[val = tensor<fp32, [2]>({val})]; tensor<fp32, [2]> y = add(x = x, y = w);"
+        ))
     };
     let blob = text("BLOBFILE(path = string(\"@model_path/w.bin\"), offset = uint64(64))");
     let constant = |p: Program| {
@@ -190,7 +200,10 @@ fn weights_come_from_files_or_later() {
         f.op(f.walk()[0]).constant().unwrap().clone()
     };
     assert_eq!(constant(parse_with(&blob, &Ones).unwrap()), Constant::vector(&[1f32, 1.0]));
-    refused(&blob, "line 1, column 56: function `main`: op `` (const): attribute `val`: there is no weight file `@model_path/w.bin`");
+    refused(
+        &blob,
+        "line 1, column 56: function `main`: op `` (const): attribute `val`: there is no weight file `@model_path/w.bin`",
+    );
     let later = constant(text("WEIGHT(name = \"conv.weight\")").parse().unwrap());
     assert_eq!(later, Constant::weight("conv.weight", DType::F32, [2]));
     refused(&text("WEIGHT(fnv1a = 0x1, bytes = 8)"), "the elements of this constant were left out");
@@ -220,7 +233,10 @@ fn errors_have_a_place() {
              tensor<fp16, [2]> y = cond(pred = go) {{\n{inner}\n}} -> (x), {{ }} -> (x); }} -> (y); }}"
         )
     };
-    refused(&text("tensor<fp16, [3]> z = relu(x = x);"), "line 4, column 1: function `main`: op `` (cond): op `` (relu): output `z` is declared as");
+    refused(
+        &text("tensor<fp16, [3]> z = relu(x = x);"),
+        "line 4, column 1: function `main`: op `` (cond): op `` (relu): output `z` is declared as",
+    );
     refused(&text("tensor<fp16, [2]> z = relu(x = n);"), "line 4, column 1: ");
     refused(&text("tensor<fp16, [2]> z = relux(x = x);"), "the program uses ops that are not supported yet: relux (1)");
 }
@@ -308,7 +324,11 @@ fn large_programs_take_the_time_of_their_size() {
 
 #[test]
 fn attributes_of_all_kinds_are_read() {
-    let program = parse(&function("").replace("{ func", "[a = list<tuple<string, dict<int32, tensor<fp16, [?]>>>, ?>([(\"k\", {{1, [1, 2]}, {2, []}})])] { func")).unwrap();
+    let program = parse(&function("").replace(
+        "{ func",
+        "[a = list<tuple<string, dict<int32, tensor<fp16, [?]>>>, ?>([(\"k\", {{1, [1, 2]}, {2, []}})])] { func",
+    ))
+    .unwrap();
     let Attribute::List(_, items) = &program.attributes["a"] else { panic!("a list") };
     let Attribute::Tuple(pair) = &items[0] else { panic!("a tuple") };
     let Attribute::Dictionary { entries, .. } = &pair[1] else { panic!("a dictionary") };

@@ -46,14 +46,7 @@ pub(super) struct Parser<'a> {
 
 /// Reads a whole text.
 pub(super) fn parse(text: &str) -> Result<Parsed, ParseError> {
-    let mut parser = Parser {
-        lexer: Lexer::new(text),
-        token: Token::End,
-        at: 0,
-        depth: 0,
-        unknowns: 0,
-        ops: vec![],
-    };
+    let mut parser = Parser { lexer: Lexer::new(text), token: Token::End, at: 0, depth: 0, unknowns: 0, ops: vec![] };
     parser.advance()?;
     parser.program()
 }
@@ -137,7 +130,10 @@ impl<'a> Parser<'a> {
     }
 
     /// One level further in.
-    pub(super) fn deeper<T>(&mut self, inner: impl FnOnce(&mut Self) -> Result<T, ParseError>) -> Result<T, ParseError> {
+    pub(super) fn deeper<T>(
+        &mut self,
+        inner: impl FnOnce(&mut Self) -> Result<T, ParseError>,
+    ) -> Result<T, ParseError> {
         if self.depth == MAX_DEPTH {
             return Err(self.error_at(self.at, format!("nested more than {MAX_DEPTH} levels deep")));
         }

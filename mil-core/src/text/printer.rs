@@ -153,10 +153,7 @@ impl<'a> Printer<'a> {
     }
 
     /// Attributes in brackets; nothing if there are none.
-    fn attributes<'b>(
-        &mut self,
-        attributes: impl IntoIterator<Item = (&'b String, &'b Attribute)>,
-    ) -> fmt::Result {
+    fn attributes<'b>(&mut self, attributes: impl IntoIterator<Item = (&'b String, &'b Attribute)>) -> fmt::Result {
         let mut any = false;
         for (key, value) in attributes {
             self.out.write_str(if any { ", " } else { "[" })?;
