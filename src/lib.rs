@@ -8,7 +8,8 @@ pub use mil_core::{
     graph::{self, Graph, Value},
     ir, mb, op, ops, package, spec, text,
     types::{self, DType, Dim, Domain, Opset, Shape, Symbol, TensorType},
-    validate, weights,
+    validate::{self, validate},
+    weights,
 };
 #[doc = include_str!("docs/mil.md")]
 pub use mil_macros::mil;

@@ -57,7 +57,8 @@
 //! # From and to files
 //!
 //! [`spec`] turns programs into the format's messages and back; [`package`] reads and writes `.mlpackage` directories, a
-//! written one appearing whole or not at all; [`weights`] has the formats of weights. [`text`] prints.
+//! written one appearing whole or not at all; [`weights`] has the formats of weights. [`text`] prints programs as MIL text, which
+//! is what compiled models hold, and reads it.
 //!
 //! ARCHITECTURE.md at the root of the repository is the map of the whole.
 

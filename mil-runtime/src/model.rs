@@ -2,7 +2,11 @@
 
 use std::path::Path;
 
-use mil_core::ir::{Function, Program};
+use mil_core::{
+    error::FileError,
+    ir::{Function, Program},
+    package::{PackageKind, PackageReader},
+};
 
 use crate::{
     backend::{Backend, BackendChoice, Engine, Host, Plan, VARIABLE, plan},
@@ -52,7 +56,7 @@ impl Model {
         Model::options().from_program(program)
     }
 
-    /// Loads the main function of a `.mlpackage` or `.mlmodel`, on the backend that [`Backend::Auto`] chooses.
+    /// Loads the main function of a `.mlpackage`, `.mlmodel`, `.mlmodelc` or `.mil`, on the backend that [`Backend::Auto`] chooses.
     ///
     /// # Errors
     /// As [`ModelOptions::load`].
@@ -159,14 +163,17 @@ impl ModelOptions {
         self.open(Source { program, package: None })
     }
 
-    /// Loads a function of a `.mlpackage` or `.mlmodel`. Its weights are mapped into memory, not read.
+    /// Loads a function of a `.mlpackage`, `.mlmodel`, `.mlmodelc` or `.mil`. Its weights are mapped into memory, not read.
     ///
     /// # Errors
     /// If the file cannot be read as an ML Program, and those of [`ModelOptions::from_program`].
     pub fn load(&self, path: impl AsRef<Path>) -> Result<Model, RunError> {
-        let path = path.as_ref();
-        let program = Program::load(path).map_err(|e| RunError::with_source(e.to_string(), e))?;
-        self.open(Source { program: &program, package: Some(path) })
+        let failed = |e: FileError| RunError::with_source(e.to_string(), e);
+        let package = PackageReader::open(path).map_err(failed)?;
+        let program = Program::from_package(&package).map_err(failed)?;
+        // Core ML compiles these; of the others a package is written for it.
+        let compiles = matches!(package.kind(), PackageKind::Mlpackage | PackageKind::Mlmodel);
+        self.open(Source { program: &program, package: compiles.then_some(package.path()) })
     }
 
     fn open(&self, source: Source<'_>) -> Result<Model, RunError> {

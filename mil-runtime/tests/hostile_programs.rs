@@ -49,6 +49,7 @@ proptest! {
     fn ops(bytes in prop::collection::vec(any::<u8>(), 0..96)) {
         if let Some(program) = hostile::ops::program(&mut Choices(&bytes)) {
             let _ = run_on_zeros(program.main().unwrap());
+            hostile::text::round_trip(&program);
         }
     }
 
@@ -67,6 +68,7 @@ proptest! {
                 for function in program.functions.values() {
                     let _ = run_on_zeros(function);
                 }
+                hostile::text::round_trip(&program);
                 // What was read can be written, or is refused; what was written reads and writes the same.
                 let copy = dir.path().join("y.mlpackage");
                 match program.save(&copy) {

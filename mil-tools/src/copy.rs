@@ -33,8 +33,8 @@ pub fn copy(from: &Path, to: &Path) -> Result<(), ToolError> {
         [first, more @ ..] => return Err(ToolError::new(format!("{first}; and {} more, see `mil check`", more.len()))),
     }
     match kind {
-        PackageKind::Mlpackage => program.save(to)?,
-        PackageKind::Mlmodel => {
+        Destination::Package => program.save(to)?,
+        Destination::Bare => {
             let model =
                 encode(&program, &mut InPlace).map_err(|e| ToolError::new(format!("`{}`: {e}", to.display())))?;
             write_mlmodel(to, &model)?;
@@ -52,11 +52,18 @@ impl WeightSink for InPlace {
     }
 }
 
-fn copy_message(package: &PackageReader, model: &spec::Model, kind: PackageKind, to: &Path) -> Result<(), ToolError> {
+/// What is written.
+#[derive(Clone, Copy)]
+enum Destination {
+    Package,
+    Bare,
+}
+
+fn copy_message(package: &PackageReader, model: &spec::Model, kind: Destination, to: &Path) -> Result<(), ToolError> {
     match (kind, package.weights_dir()) {
-        (PackageKind::Mlmodel, _) => write_mlmodel(to, model)?,
-        (PackageKind::Mlpackage, None) => PackageWriter::create(to)?.finish(model)?,
-        (PackageKind::Mlpackage, Some(_)) => {
+        (Destination::Bare, _) => write_mlmodel(to, model)?,
+        (Destination::Package, None) => PackageWriter::create(to)?.finish(model)?,
+        (Destination::Package, Some(_)) => {
             let what = "is no ML Program but has a weight file, which is not copied yet";
             return Err(ToolError::new(format!("`{}`: {what}", package.path().display())));
         }
@@ -65,13 +72,13 @@ fn copy_message(package: &PackageReader, model: &spec::Model, kind: PackageKind,
 }
 
 /// What `to` shall be, by its ending.
-fn destination(package: &PackageReader, to: &Path) -> Result<PackageKind, ToolError> {
+fn destination(package: &PackageReader, to: &Path) -> Result<Destination, ToolError> {
     let wrong = |what: &str| Err(ToolError::new(format!("`{}`: {what}", to.display())));
     match (to.extension().and_then(|e| e.to_str()), package.kind()) {
-        (Some("mlpackage"), _) => Ok(PackageKind::Mlpackage),
-        (Some("mlmodel"), PackageKind::Mlmodel) => Ok(PackageKind::Mlmodel),
-        (Some("mlmodel"), PackageKind::Mlpackage) => wrong(
-            "a package is not copied into a bare model, which has no place for weights; end the name in `.mlpackage`",
+        (Some("mlpackage"), _) => Ok(Destination::Package),
+        (Some("mlmodel"), PackageKind::Mlmodel) => Ok(Destination::Bare),
+        (Some("mlmodel"), _) => wrong(
+            "a bare model, which has no place for weights, is copied from another alone; end the name in `.mlpackage`",
         ),
         _ => wrong("end the name in `.mlpackage`, or in `.mlmodel` for a bare model"),
     }

@@ -25,7 +25,7 @@ struct Cli {
 enum Command {
     /// Say what a model takes and gives, and what is in it
     Inspect {
-        /// A .mlpackage or .mlmodel
+        /// A .mlpackage, .mlmodel, .mlmodelc or .mil
         model: PathBuf,
         /// Print the program as MIL text instead
         #[arg(long, conflicts_with = "json")]
@@ -36,7 +36,7 @@ enum Command {
     },
     /// Read and validate a model; exit with 1 if anything is wrong with it
     Check {
-        /// A .mlpackage or .mlmodel
+        /// A .mlpackage, .mlmodel, .mlmodelc or .mil
         model: PathBuf,
         /// The oldest system that must read it: iOS15 to iOS26, or macOS12 to macOS26
         #[arg(long, value_parser = release)]
@@ -44,7 +44,7 @@ enum Command {
     },
     /// Read a model, validate it, and write it again
     Copy {
-        /// A .mlpackage or .mlmodel
+        /// A .mlpackage, .mlmodel, .mlmodelc or .mil
         from: PathBuf,
         /// Where to write the copy, which replaces what is there
         to: PathBuf,
@@ -59,7 +59,7 @@ enum Command {
     },
     /// Run a model
     Run {
-        /// A .mlpackage or .mlmodel
+        /// A .mlpackage, .mlmodel, .mlmodelc or .mil
         model: PathBuf,
         /// Tensors by the names of the inputs; they are converted to the dtypes that the model declares
         #[arg(long, value_name = "FILE.safetensors")]

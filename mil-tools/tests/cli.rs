@@ -176,6 +176,32 @@ fn copy_writes_the_same_bytes() {
     assert_eq!(fs::read(network).unwrap().len(), original.len());
 }
 
+/// A compiled model and its text do what a package does.
+#[test]
+fn compiled_models_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let compiled = testdata("../compiled/test_linear.mlmodelc");
+    let copy = text(&dir.path().join("copy.mlpackage"));
+    assert_eq!(succeeds(&["check", &compiled]), "");
+    let shown = succeeds(&["inspect", &compiled]);
+    assert!(shown.starts_with("ML Program, specification version 7 (iOS16)\n"), "{shown}");
+    assert_eq!(succeeds(&["copy", &compiled, &copy]), "");
+    assert_eq!(succeeds(&["inspect", &copy]), shown);
+    let alone = format!("{compiled}/model.mil");
+    assert_eq!(succeeds(&["inspect", "--text", &alone]), succeeds(&["inspect", "--text", &copy]));
+    let inputs = write(&dir.path().join("in.safetensors"), &[("input", &[1, 4], &[0.0, 1.0, -3.5, 100.0])]);
+    for model in [&compiled, &alone, &copy] {
+        let outputs = text(&dir.path().join("out.safetensors"));
+        succeeds(&["run", model, "--inputs", &inputs, "--outputs", &outputs]);
+        let expected: Vec<u8> = [1.0, 3.0, -6.0, 201.0].into_iter().flat_map(|v| half(v).to_le_bytes()).collect();
+        assert_eq!(SafeTensors::open(&outputs).unwrap().get("output").unwrap().bytes, expected);
+    }
+    assert!(fails(&["copy", &compiled, &text(&dir.path().join("copy.mlmodel"))]).contains("no place for weights"));
+    let broken = text(&dir.path().join("broken.mil"));
+    fs::write(&broken, "program(1.0)\n{ func main }").unwrap();
+    assert!(fails(&["check", &broken]).ends_with("broken.mil`: line 2, column 13: expected `<`, found `}`"));
+}
+
 #[test]
 fn copy_refuses_paths_that_would_lose_something() {
     let dir = tempfile::tempdir().unwrap();

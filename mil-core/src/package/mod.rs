@@ -1,4 +1,4 @@
-//! Core ML packages (`.mlpackage`) and bare models (`.mlmodel`).
+//! Core ML packages (`.mlpackage`), bare models (`.mlmodel`), compiled models (`.mlmodelc`) and MIL text (`.mil`).
 //!
 //! ```text
 //! X.mlpackage/Manifest.json
@@ -9,7 +9,9 @@
 //! [`PackageReader`] finds the model where the manifest says it is, and refuses paths that lead out of the
 //! package. [`PackageWriter`] writes to a hidden sibling and renames it, so that the destination has the whole package
 //! or what it had before; the same model and weights give the same bytes. [`write_mlmodel`] writes a bare model.
+//! Compiled models and text are read, as the model of a package that says the same; Core ML's compiler alone writes them.
 
+mod compiled;
 mod manifest;
 mod program;
 mod read;

@@ -11,12 +11,14 @@ use super::{PackageError, PackageReader, PackageWriter, WEIGHT_FILE, WEIGHTS_NAM
 use crate::{
     ir::{Constant, Program},
     spec::{SpecError, WeightSink, WeightSource, decode, encode, values},
+    text,
     types::{DType, Opset, TensorType},
     weights::{BlobFile, BlobWriter},
 };
 
 impl Program {
-    /// Reads the ML Program in a `.mlpackage` or `.mlmodel`. Large constants are memory-mapped, not read.
+    /// Reads the ML Program in a `.mlpackage`, `.mlmodel`, compiled `.mlmodelc`, or file of MIL text (`.mil`). Constants
+    /// in weight files are memory-mapped, not read.
     ///
     /// # Errors
     /// If the file is no such model, is damaged, or uses what is not supported; the error names file, function and op.
@@ -29,8 +31,12 @@ impl Program {
     /// # Errors
     /// As [`Program::load`].
     pub fn from_package(package: &PackageReader) -> Result<Program, PackageError> {
-        let model = package.model()?;
         let blobs = Blobs { package, open: RefCell::default() };
+        if let Some((text, beside)) = package.text()? {
+            return text::program(text, beside, &blobs)
+                .map_err(|e| PackageError::new(package.model_path(), e.one_line()));
+        }
+        let model = package.model()?;
         decode(&model, &blobs).map_err(|e| PackageError::new(package.path(), e.to_string()))
     }
 

@@ -1,12 +1,13 @@
-//! Reading packages and bare models.
+//! Reading packages, bare models, compiled models and MIL text.
 
 use std::path::{Path, PathBuf};
 
 use prost::Message;
 
 use super::manifest::{Manifest, inside};
-use super::{DATA, MANIFEST, PackageError};
+use super::{DATA, MANIFEST, PackageError, WEIGHTS_NAME, compiled};
 use crate::spec;
+use crate::text::{self, Beside};
 use crate::weights::{BlobFile, Bytes};
 
 /// How a model is stored.
@@ -16,6 +17,10 @@ pub enum PackageKind {
     Mlpackage,
     /// A single file `.mlmodel`.
     Mlmodel,
+    /// A compiled model, a directory `.mlmodelc`: MIL text, weights and a description.
+    Mlmodelc,
+    /// A single file `.mil` with MIL text. Weights are beside it, where it says.
+    Mil,
 }
 
 /// A model on disk, opened for reading.
@@ -43,11 +48,11 @@ pub struct PackageReader {
 }
 
 impl PackageReader {
-    /// Opens an `.mlpackage` or `.mlmodel`, and maps the file of the model.
+    /// Opens an `.mlpackage`, `.mlmodel`, `.mlmodelc` or `.mil`, and maps the file of the model.
     ///
     /// # Errors
-    /// There is nothing at `path`, it is not a package, it is a compiled model, its manifest is not valid, or the
-    /// model is missing or outside of the package.
+    /// There is nothing at `path`, it is not a package, its manifest is not valid, or the model is missing or outside of
+    /// the package.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, PackageError> {
         let path = path.as_ref();
         let metadata =
@@ -56,11 +61,8 @@ impl PackageReader {
     }
 
     fn open_package(path: &Path) -> Result<Self, PackageError> {
-        let compiled = path.extension().is_some_and(|extension| extension == "mlmodelc");
-        if compiled || path.join("coremldata.bin").exists() {
-            let message =
-                "is a compiled model, which is not read yet: give the .mlpackage or .mlmodel it was compiled from";
-            return Err(PackageError::new(path, message));
+        if path.extension().is_some_and(|e| e == "mlmodelc") || path.join(compiled::DESCRIPTION).exists() {
+            return Self::open_compiled(path);
         }
         if !path.join(MANIFEST).exists() {
             let message = format!("is not a package: found a directory without `{MANIFEST}`, expected an .mlpackage");
@@ -81,14 +83,28 @@ impl PackageReader {
         Ok(Self { path: path.into(), kind: PackageKind::Mlpackage, root, model_path, model_bytes, weights_dir })
     }
 
+    fn open_compiled(path: &Path) -> Result<Self, PackageError> {
+        let missing = |what: &str| {
+            let message = format!("is a compiled model without `{what}`: it is incomplete, or no ML Program");
+            PackageError::new(path, message)
+        };
+        inside(path, compiled::DESCRIPTION)?.ok_or_else(|| missing(compiled::DESCRIPTION))?;
+        let model_path = inside(path, compiled::TEXT)?.ok_or_else(|| missing(compiled::TEXT))?;
+        let weights_dir = inside(path, WEIGHTS_NAME)?.filter(|path| path.is_dir());
+        let model_bytes = Bytes::map_file(&model_path)?;
+        let kind = PackageKind::Mlmodelc;
+        Ok(Self { path: path.into(), kind, root: path.into(), model_path, model_bytes, weights_dir })
+    }
+
     fn open_file(path: &Path) -> Result<Self, PackageError> {
         let model_bytes = Bytes::map_file(path)?;
         let root = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.into(),
             _ => PathBuf::from("."),
         };
+        let kind = if path.extension().is_some_and(|e| e == "mil") { PackageKind::Mil } else { PackageKind::Mlmodel };
         let (path, model_path) = (path.into(), path.into());
-        Ok(Self { path, kind: PackageKind::Mlmodel, root, model_path, model_bytes, weights_dir: None })
+        Ok(Self { path, kind, root, model_path, model_bytes, weights_dir: None })
     }
 
     /// What was opened.
@@ -106,7 +122,7 @@ impl PackageReader {
         &self.model_path
     }
 
-    /// The encoded model, memory-mapped.
+    /// The file of the model, memory-mapped: encoded, or MIL text.
     pub fn model_bytes(&self) -> &Bytes {
         &self.model_bytes
     }
@@ -116,15 +132,30 @@ impl PackageReader {
         self.weights_dir.as_deref()
     }
 
-    /// Decodes the model.
+    /// The MIL text of a compiled model or text file, and what is said beside it.
+    pub(super) fn text(&self) -> Result<Option<(&str, Option<Beside>)>, PackageError> {
+        let beside = match self.kind {
+            PackageKind::Mlpackage | PackageKind::Mlmodel => return Ok(None),
+            PackageKind::Mlmodelc => Some(compiled::read(&self.root)?),
+            PackageKind::Mil => None,
+        };
+        let text = std::str::from_utf8(&self.model_bytes)
+            .map_err(|error| PackageError::caused_by(&self.model_path, "is not text", error))?;
+        Ok(Some((text, beside)))
+    }
+
+    /// Decodes the model, or reads it from its text.
     ///
     /// # Errors
-    /// The file is not an encoded model, is nested too deeply, would take far more memory than its length (see
+    /// The file is not MIL text, or not an encoded model, is nested too deeply, would take far more memory than its length (see
     /// [`spec::scan`]), states no specification version, or holds a kind of model
     /// that is unknown.
     pub fn model(&self) -> Result<spec::Model, PackageError> {
         let path = &self.model_path;
         refuse_pointer(path, &self.model_bytes)?;
+        if let Some((text, beside)) = self.text()? {
+            return text::model(text, beside).map_err(|error| PackageError::new(path, error.one_line()));
+        }
         spec::scan::scan(&self.model_bytes)
             .map_err(|error| PackageError::caused_by(path, "is not a Core ML model", error))?;
         let model = spec::Model::decode(&self.model_bytes[..])
@@ -263,11 +294,18 @@ mod tests {
         assert!(refusal(&dir.path().join("missing.mlpackage")).contains("missing.mlpackage`: cannot be read"));
         let compiled = dir.path().join("x.mlmodelc");
         fs::create_dir(&compiled).unwrap();
-        assert!(refusal(&compiled).contains("is a compiled model, which is not read yet: give the .mlpackage"));
+        assert!(refusal(&compiled).contains("is a compiled model without `coremldata.bin`: it is incomplete"));
         let renamed = dir.path().join("x.mlpackage");
         fs::create_dir(&renamed).unwrap();
         fs::write(renamed.join("coremldata.bin"), "").unwrap();
-        assert!(refusal(&renamed).contains("is a compiled model"));
+        assert!(refusal(&renamed).contains("is a compiled model without `model.mil`"));
+        fs::write(renamed.join("model.mil"), "program(1.0) {}").unwrap();
+        assert!(refusal(&renamed).contains("coremldata.bin`: is not the description of a compiled model"));
+        let text = dir.path().join("x.mil");
+        fs::write(&text, b"\xff").unwrap();
+        assert!(refusal(&text).contains("x.mil`: is not text"));
+        fs::write(&text, b"program").unwrap();
+        assert!(refusal(&text).contains("x.mil`: line 1, column 8: expected `(`, found the end of the text"));
     }
 
     #[test]

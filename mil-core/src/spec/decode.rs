@@ -62,11 +62,16 @@ pub(super) fn decode_with(
         description.functions.iter().map(|d| (&d.name[..], d)).collect();
     let mut functions = BTreeMap::new();
     for (name, f) in &program.functions {
-        let inside = |e: SpecError| e.inside(format!("function `{name}`"));
+        let inside = |e: SpecError| e.in_function(name);
+        // The model's version says what its functions may be of at most: those of a model that was put together of
+        // older ones keep their opsets.
+        let opset = Opset::parse(&f.opset).ok_or_else(|| {
+            inside(SpecError::new(format!("opset `{}` is not supported; ML Programs have CoreML5 to CoreML9", f.opset)))
+        })?;
         let mut function = Function::new(name, opset);
         describe(&mut function, &description, multifunction.then(|| described.get(&name[..]).copied()))
             .map_err(inside)?;
-        let decoder = Decoder { function, source, scopes: vec![HashMap::new()], opset, sizes };
+        let decoder = Decoder { function, source, scopes: vec![HashMap::new()], opset, sizes, ops: 0 };
         functions.insert(name.clone(), decoder.function(f).map_err(inside)?);
     }
     if functions.is_empty() {
@@ -159,6 +164,8 @@ struct Decoder<'a> {
     scopes: Vec<HashMap<String, ValueId>>,
     opset: Opset,
     sizes: NamedSizes<'a>,
+    /// How many ops were met.
+    ops: usize,
 }
 
 impl Decoder<'_> {
@@ -240,8 +247,9 @@ impl Decoder<'_> {
     fn block(&mut self, block: &mil::Block, id: BlockId) -> Result<(), SpecError> {
         for op in &block.operations {
             let name = op_name(op);
-            let inside = |e: SpecError| e.inside(format!("op `{name}` ({})", op.r#type));
-            self.op(op, name, id).map_err(inside)?;
+            let index = self.ops;
+            self.ops += 1;
+            self.op(op, name, id).map_err(|e| e.in_op(index, format!("op `{name}` ({})", op.r#type)))?;
         }
         let mut outputs = Vec::with_capacity(block.outputs.len());
         for name in &block.outputs {

@@ -12,11 +12,12 @@ use crate::{
     types::{Dim, Domain, Symbol, TensorType, Type},
 };
 
-const WEIGHT: &str = "@weight/";
+/// The file that a weight without one is said to be in, before its name.
+pub(crate) const WEIGHT: &str = "@weight/";
 const SYMBOLS: &str = "mil_symbols";
 
 /// Keeps every constant in the message, and names the weights that are not attached.
-struct ByName;
+pub(crate) struct ByName;
 
 impl WeightSink for ByName {
     fn put(&mut self, constant: &Constant) -> Result<Option<(String, u64)>, SpecError> {

@@ -21,7 +21,7 @@ pub fn encode(program: &Program, sink: &mut dyn WeightSink) -> Result<spec::Mode
     let mut functions = BTreeMap::new();
     for (name, function) in &program.functions {
         let inside = |e: SpecError| e.inside(format!("function `{name}`"));
-        functions.insert(name.clone(), encode_function(function, program, sink).map_err(inside)?);
+        functions.insert(name.clone(), encode_function(function, sink).map_err(inside)?);
     }
     let attributes = encode_attributes(&program.attributes, sink)?;
     let ml_program = mil::Program { version: program.version, functions, doc_string: String::new(), attributes };
@@ -40,9 +40,9 @@ fn encode_attributes(
     attributes.iter().map(|(k, v)| Ok((k.clone(), values::attribute(v, sink)?))).collect()
 }
 
-fn encode_function(f: &Function, program: &Program, sink: &mut dyn WeightSink) -> Result<mil::Function, SpecError> {
+fn encode_function(f: &Function, sink: &mut dyn WeightSink) -> Result<mil::Function, SpecError> {
     let block = encode_block(f, f.body, sink)?;
-    let opset = program.opset.spec_name().to_string();
+    let opset = f.opset.spec_name().to_string();
     Ok(mil::Function {
         inputs: f.inputs.iter().map(|v| named(f, *v)).collect(),
         opset: opset.clone(),

@@ -66,7 +66,7 @@ pub(crate) fn value_type(ty: &Type) -> mil::ValueType {
 }
 
 /// No tensor has more dimensions: Core ML takes five, and constants of packed weights have a few more.
-const MAX_RANK: usize = 32;
+pub(crate) const MAX_RANK: usize = 32;
 
 /// How unknown dimensions are named when types are read: after the value, so that each is its own.
 pub(crate) struct Unknowns<'a> {

@@ -1,7 +1,8 @@
 //! MIL text: a program as a compiled model's `model.mil` says it.
 //!
-//! This is the form that people, `mil inspect` and snapshots see. [`Program`] and [`Function`] print themselves in it
-//! ([`Options::default`]); [`to_string`] and [`write()`] take options.
+//! This is the form that people, `mil inspect` and snapshots see, and that a compiled model (`.mlmodelc`) is read from.
+//! [`Program`] and [`Function`] print themselves in it ([`Options::default`]); [`to_string`] and [`write()`] take options.
+//! [`parse`] reads it; what [`Weights::Full`] prints it reads to the same program, which prints to the same text.
 //!
 //! # Grammar
 //!
@@ -15,32 +16,48 @@
 //! argument   = param "=" (binding | "(" [binding ("," binding)*] ")")
 //! binding    = name | value
 //! attributes = "[" name "=" value ("," name "=" value)* "]"
-//! type       = "tensor<" dtype "," "[" [size ("," size)*] "]" ">" | "state<" type ">" | "list<" type "," size ">"
-//!            | "tuple<" [type ("," type)*] ">" | "dict<" type "," type ">"
+//! type       = "tensor<" dtype "," "[" [size ("," size)*] "]" ">" | dtype | "state<" type ">"
+//!            | "list<" type "," size ">" | "tuple<" [type ("," type)*] ">" | "dict<" type "," type ">"
 //! size       = number | "?"
-//! value      = type "(" literal ")"
-//! literal    = "true" | "false" | integer | hexfloat | "inf" | "-inf" | "nan" | string
+//! value      = type "(" (literal | blob) ")"
+//! blob       = "BLOBFILE(path =" value ", offset =" value ")"
+//! literal    = "true" | "false" | integer | float | "inf" | "-inf" | "nan" | string
 //!            | "[" [literal ("," literal)*] "]"                      a tensor, row by row; a list
 //!            | "(" [literal ("," literal)*] ")"                      a tuple
 //!            | "{" ["{" literal "," literal "}" ("," ..)*] "}"       a dictionary
 //!            | "WEIGHT(" .. ")"
+//! name       = identifier | string
 //! ```
 //!
-//! A parenthesis around bindings marks a variadic parameter (`concat.values`), however many there are. Floats are
-//! exact: hexadecimal digits with a binary exponent, as C's `%a` prints them. Strings escape `"`, `\`, and control
-//! characters as JSON does. A tensor without elements is `[]`; its sizes are in its type. Parameters stand in the order
-//! of the op's definition (Core ML's compiler sorts them by name, which says the same).
+//! The compiler writes `program(1.0)` for models before specification version 9, with scalars as `tensor<string, []>`,
+//! and `program(1.3)` from then on, with a dtype alone: `string`. So does the printer; the parser takes either anywhere.
+//! Arguments and attributes are sorted by name.
 //!
-//! `WEIGHT(..)` is this project's own, and stands where a compiled model has `BLOBFILE(path = .., offset = ..)`:
-//! a program in memory has no file. `WEIGHT(name = "conv.weight")` is a weight that is not attached yet.
+//! A parenthesis around bindings marks a variadic parameter (`concat.values`), however many there are. Floats are
+//! exact: hexadecimal digits with a binary exponent, as C's `%a` prints them (decimal ones are read too). A finite float
+//! that is infinite in its dtype is an error, and so is an integer that does not fit. A tensor without elements is `[]`;
+//! its sizes are in its type. A `?` in the type of a constant is the size that is found. Strings escape `"`, `\`, and
+//! control characters as JSON does; that the compiler does so too no public text shows.
+//!
+//! `BLOBFILE(..)` stands for a constant in a weight file. It is read; a program in memory has no file, so that it is not
+//! printed. What follows is this project's own. `WEIGHT(name = "conv.weight")` is a weight that is not attached yet.
 //! `WEIGHT(fnv1a = 0x.., bytes = n)` stands for a constant too large to read ([`Weights::Elide`]): it tells two
-//! constants apart, but is **for reading only**, since the elements are not there.
+//! constants apart, but is **for reading only**, since the elements are not there. `nan(0x7e01)` is a NaN of other bits
+//! than the usual. A name that is no identifier (`[A-Za-z_][A-Za-z0-9_@]*`; Core ML takes no other) is written as a string.
 //! No public `model.mil` shows how the compiler writes nested blocks; their place after the attributes is this project's.
 //!
-//! The text holds what the format's `Program` message holds. The model's description (features, metadata, which function
-//! is the default) and source lines are not in it.
+//! The text holds what the format's `Program` message holds, and of the model's description the sizes of inputs: the
+//! compiler says them at the function, as `FlexibleShapeInformation`, and so does [`Weights::Full`]. The rest of the
+//! description (images, classifiers, metadata, which function is the default) and source lines are not in it.
 
+mod error;
+mod flexible;
+mod lexer;
+mod literals;
+mod numbers;
+mod parser;
 mod printer;
+mod read;
 mod types;
 mod values;
 
@@ -48,6 +65,10 @@ use std::fmt;
 
 use crate::ir::{Function, Program};
 use printer::Printer;
+
+pub use error::ParseError;
+pub(crate) use read::{Beside, model, program};
+pub use read::{parse, parse_with};
 
 /// How constants are printed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -72,6 +93,15 @@ pub struct Options {
     pub symbols: bool,
 }
 
+/// How things are spelled.
+#[derive(Clone, Copy, Debug)]
+struct Style {
+    weights: Weights,
+    symbols: bool,
+    /// Scalars by their dtype alone.
+    short: bool,
+}
+
 /// The text of a program.
 pub fn to_string(program: &Program, options: &Options) -> String {
     let mut text = String::new();
@@ -85,7 +115,7 @@ pub fn to_string(program: &Program, options: &Options) -> String {
 /// # Errors
 /// If `out` fails.
 pub fn write(out: &mut dyn fmt::Write, program: &Program, options: &Options) -> fmt::Result {
-    Printer { out, options }.program(program)
+    Printer::new(out, options, program.opset).program(program)
 }
 
 impl Program {
@@ -105,9 +135,13 @@ impl fmt::Display for Program {
 /// As MIL text, large constants elided; see [`mod@crate::text`].
 impl fmt::Display for Function {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Printer { out: f, options: &Options::default() }.function(self)
+        Printer::new(f, &Options::default(), self.opset).function(self)
     }
 }
 
+#[cfg(test)]
+mod made_up_tests;
+#[cfg(test)]
+mod parse_tests;
 #[cfg(test)]
 mod tests;

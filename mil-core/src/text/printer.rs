@@ -7,21 +7,36 @@ use std::{
     fmt::{self, Write},
 };
 
-use super::{Options, types::write_type, values::write_value};
-use crate::ir::{Argument, Attribute, Binding, BlockId, Constant, Function, Op, OpId, Program, ValueId};
+use super::{
+    Options, Style, Weights, flexible,
+    lexer::is_identifier,
+    types::write_type,
+    values::{write_string, write_value},
+};
+use crate::{
+    ir::{Argument, Attribute, Binding, BlockId, Constant, Function, Op, OpId, Program, ValueId},
+    spec::encode::NAME,
+    types::Opset,
+};
 
 const STEP: usize = 4;
 
 pub(super) struct Printer<'a> {
-    pub(super) out: &'a mut dyn Write,
-    pub(super) options: &'a Options,
+    out: &'a mut dyn Write,
+    style: Style,
 }
 
-impl Printer<'_> {
+impl<'a> Printer<'a> {
+    /// A printer for a model of the specification version that brought an opset.
+    pub(super) fn new(out: &'a mut dyn Write, options: &Options, opset: Opset) -> Printer<'a> {
+        let &Options { weights, symbols } = options;
+        Printer { out, style: Style { weights, symbols, short: opset >= Opset::iOS18 } }
+    }
+
     pub(super) fn program(&mut self, program: &Program) -> fmt::Result {
-        writeln!(self.out, "program({}.0)", program.version)?;
+        writeln!(self.out, "program({}.{})", program.version, if self.style.short { 3 } else { 0 })?;
         if !program.attributes.is_empty() {
-            self.attributes(None, &program.attributes)?;
+            self.attributes(&program.attributes)?;
             self.out.write_char('\n')?;
         }
         self.out.write_str("{\n")?;
@@ -32,11 +47,18 @@ impl Printer<'_> {
     }
 
     pub(super) fn function(&mut self, f: &Function) -> fmt::Result {
-        write!(self.out, "{:STEP$}func {}<{}>", "", f.name, f.opset.name().to_ascii_lowercase())?;
+        write!(self.out, "{:STEP$}func ", "")?;
+        self.name(&f.name)?;
+        write!(self.out, "<{}>", f.opset.name().to_ascii_lowercase())?;
         self.inputs(f, &f.inputs)?;
-        if !f.attributes.is_empty() {
+        let sizes = match self.style.weights {
+            Weights::Full if !f.attributes.contains_key(flexible::ATTRIBUTE) => flexible::attribute(f),
+            _ => None,
+        };
+        let sizes = sizes.map(|a| (flexible::ATTRIBUTE.to_string(), a)).into_iter().collect::<BTreeMap<_, _>>();
+        if !sizes.is_empty() || !f.attributes.is_empty() {
             self.out.write_char(' ')?;
-            self.attributes(None, &f.attributes)?;
+            self.attributes(sizes.iter().chain(&f.attributes))?;
         }
         self.out.write_char(' ')?;
         self.body(f, f.body, 2 * STEP)?;
@@ -54,8 +76,9 @@ impl Printer<'_> {
         for (i, id) in values.iter().enumerate() {
             self.out.write_str(if i == 0 { "" } else { ", " })?;
             let value = f.value(*id);
-            write_type(self.out, &value.ty, self.options.symbols)?;
-            write!(self.out, " {}", value.name)?;
+            write_type(self.out, &value.ty, self.style)?;
+            self.out.write_char(' ')?;
+            self.name(&value.name)?;
         }
         Ok(())
     }
@@ -69,10 +92,11 @@ impl Printer<'_> {
         }
         write!(self.out, "{:indent$}}} -> (", "")?;
         for (i, id) in block.outputs.iter().enumerate() {
-            write!(self.out, "{}{}", if i == 0 { "" } else { ", " }, f.value(*id).name)?;
+            self.out.write_str(if i == 0 { "" } else { ", " })?;
+            self.name(&f.value(*id).name)?;
         }
         self.out.write_char(')')?;
-        self.attributes(None, &block.attributes)
+        self.attributes(&block.attributes)
     }
 
     fn op(&mut self, f: &Function, id: OpId, indent: usize) -> fmt::Result {
@@ -83,12 +107,18 @@ impl Printer<'_> {
             self.out.write_str(" = ")?;
         }
         write!(self.out, "{}(", op.def.name)?;
-        for (i, argument) in op.args.iter().enumerate() {
+        let mut args: Vec<&Argument> = op.args.iter().collect();
+        args.sort_by_key(|a| op.def.params[a.param].name);
+        for (i, argument) in args.into_iter().enumerate() {
             self.out.write_str(if i == 0 { "" } else { ", " })?;
             self.argument(f, op, argument)?;
         }
         self.out.write_char(')')?;
-        self.attributes((!op.name.is_empty()).then_some(&op.name), &op.attributes)?;
+        let name = (NAME.to_string(), Attribute::Tensor(Constant::string(&op.name)));
+        let name = (!op.name.is_empty()).then_some((&name.0, &name.1));
+        let mut attributes: Vec<_> = name.into_iter().chain(&op.attributes).collect();
+        attributes.sort_by_key(|(key, _)| *key);
+        self.attributes(attributes)?;
         for (i, block) in op.blocks.iter().enumerate() {
             self.out.write_str(if i == 0 { " " } else { ", " })?;
             let inputs = &f.block(*block).inputs;
@@ -117,25 +147,26 @@ impl Printer<'_> {
 
     fn binding(&mut self, f: &Function, binding: &Binding) -> fmt::Result {
         match binding {
-            Binding::Value(id) => self.out.write_str(&f.value(*id).name),
-            Binding::Inline(value) => write_value(self.out, value, self.options),
+            Binding::Value(id) => self.name(&f.value(*id).name),
+            Binding::Inline(value) => write_value(self.out, value, self.style),
         }
     }
 
-    /// Attributes in brackets, `name` first; nothing if there are none.
-    fn attributes(&mut self, name: Option<&String>, attributes: &BTreeMap<String, Attribute>) -> fmt::Result {
-        if name.is_none() && attributes.is_empty() {
-            return Ok(());
+    /// Attributes in brackets; nothing if there are none.
+    fn attributes<'b>(&mut self, attributes: impl IntoIterator<Item = (&'b String, &'b Attribute)>) -> fmt::Result {
+        let mut any = false;
+        for (key, value) in attributes {
+            self.out.write_str(if any { ", " } else { "[" })?;
+            any = true;
+            self.name(key)?;
+            self.out.write_str(" = ")?;
+            write_value(self.out, value, self.style)?;
         }
-        self.out.write_char('[')?;
-        if let Some(name) = name {
-            self.out.write_str("name = ")?;
-            write_value(self.out, &Attribute::Tensor(Constant::string(name)), self.options)?;
-        }
-        for (i, (key, value)) in attributes.iter().enumerate() {
-            write!(self.out, "{}{key} = ", if i == 0 && name.is_none() { "" } else { ", " })?;
-            write_value(self.out, value, self.options)?;
-        }
-        self.out.write_char(']')
+        if any { self.out.write_char(']') } else { Ok(()) }
+    }
+
+    /// A name as it is, or in quotes if the format does not allow it.
+    fn name(&mut self, name: &str) -> fmt::Result {
+        if is_identifier(name) { self.out.write_str(name) } else { write_string(self.out, name) }
     }
 }

@@ -81,8 +81,8 @@ fn sizes_are_question_marks_or_expressions() {
         let text = to_string(&program, &Options { symbols, ..Options::default() });
         text.lines().find(|l| l.contains("= conv(")).unwrap().trim().to_string()
     };
-    assert_snapshot!(output(false), @r#"tensor<fp32, [1, 8, ?]> y = conv(x = x, weight = stem_weight, strides = conv_0_strides_0, pad_type = conv_0_pad_type_0, pad = conv_0_pad_0, dilations = conv_0_dilations_0, groups = conv_0_groups_0)[name = tensor<string, []>("y")];"#);
-    assert_snapshot!(output(true), @r#"tensor<fp32, [1, 8, (H + 1) / 2]> y = conv(x = x, weight = stem_weight, strides = conv_0_strides_0, pad_type = conv_0_pad_type_0, pad = conv_0_pad_0, dilations = conv_0_dilations_0, groups = conv_0_groups_0)[name = tensor<string, []>("y")];"#);
+    assert_snapshot!(output(false), @r#"tensor<fp32, [1, 8, ?]> y = conv(dilations = conv_0_dilations_0, groups = conv_0_groups_0, pad = conv_0_pad_0, pad_type = conv_0_pad_type_0, strides = conv_0_strides_0, weight = stem_weight, x = x)[name = tensor<string, []>("y")];"#);
+    assert_snapshot!(output(true), @r#"tensor<fp32, [1, 8, (H + 1) / 2]> y = conv(dilations = conv_0_dilations_0, groups = conv_0_groups_0, pad = conv_0_pad_0, pad_type = conv_0_pad_type_0, strides = conv_0_strides_0, weight = stem_weight, x = x)[name = tensor<string, []>("y")];"#);
     let text = program.to_string();
     assert_snapshot!(text.lines().find(|l| l.contains("WEIGHT")).unwrap().trim(), @r#"tensor<fp32, [8, 3, 3]> stem_weight = const()[name = tensor<string, []>("stem_weight"), val = tensor<fp32, [8, 3, 3]>(WEIGHT(name = "stem.weight"))];"#);
 }
@@ -134,18 +134,18 @@ fn everything_else() {
     other.ops[ops[2].index()].name = String::new();
     program.functions.insert("prefill".into(), other);
     assert_snapshot!(program, @r#"
-    program(1.0)
+    program(1.3)
     {
         func main<ios18>(state<tensor<fp16, [1, 8]>> cache, tensor<fp16, [1, 8]> x) {
-                tensor<fp16, []> add_0_y_0 = const()[name = tensor<string, []>("add_0_y_0"), val = tensor<fp16, []>(0x1p+0)];
-                tensor<fp16, [1, 8]> y = add(x = x, y = add_0_y_0)[name = tensor<string, []>("y")];
-                tensor<fp16, [1, 8]> z = identity(x = x)[name = tensor<string, []>("z")];
+                fp16 add_0_y_0 = const()[name = string("add_0_y_0"), val = fp16(0x1p+0)];
+                tensor<fp16, [1, 8]> y = add(x = x, y = add_0_y_0)[name = string("y")];
+                tensor<fp16, [1, 8]> z = identity(x = x)[name = string("z")];
             } -> (y, z);
-        func prefill<ios18>(state<tensor<fp16, [1, 8]>> cache, tensor<fp16, [1, 8]> x) [numbers = list<tensor<int32, []>, 2>([2, 3]), pair = tuple<tensor<int32, []>, tensor<string, []>>((1, "a"))] {
-                tensor<fp16, []> add_0_y_0 = const()[name = tensor<string, []>("add_0_y_0"), val = tensor<fp16, []>(0x1p+0)];
-                tensor<fp16, [1, 8]> y, tensor<fp16, [1, 8]> z = add(x = x, y = add_0_y_0)[name = tensor<string, []>("y")];
+        func prefill<ios18>(state<tensor<fp16, [1, 8]>> cache, tensor<fp16, [1, 8]> x) [numbers = list<int32, 2>([2, 3]), pair = tuple<int32, string>((1, "a"))] {
+                fp16 add_0_y_0 = const()[name = string("add_0_y_0"), val = fp16(0x1p+0)];
+                tensor<fp16, [1, 8]> y, tensor<fp16, [1, 8]> z = add(x = x, y = add_0_y_0)[name = string("y")];
                 identity(x = x);
-            } -> (y, z)[empty = list<tensor<int32, []>, 0>([])];
+            } -> (y, z)[empty = list<int32, 0>([])];
     }
     "#);
 }

@@ -5,7 +5,8 @@ use std::fmt::{self, Write};
 use half::{bf16, f16};
 
 use super::{
-    MAX_SHOWN, Options, Weights,
+    MAX_SHOWN, Style, Weights,
+    numbers::default_nan,
     types::{write_tensor_type, write_type},
 };
 use crate::{
@@ -14,29 +15,29 @@ use crate::{
 };
 
 /// A value with its type: `tensor<fp16, []>(0x1p+1)`.
-pub(super) fn write_value(out: &mut dyn Write, value: &Attribute, options: &Options) -> fmt::Result {
+pub(super) fn write_value(out: &mut dyn Write, value: &Attribute, style: Style) -> fmt::Result {
     match value {
-        Attribute::Tensor(c) => write_tensor_type(out, &c.ty(), options.symbols)?,
-        other => write_type(out, &other.ty(), options.symbols)?,
+        Attribute::Tensor(c) => write_tensor_type(out, &c.ty(), style)?,
+        other => write_type(out, &other.ty(), style)?,
     }
     // A tuple brings its own parentheses: `tuple<T>((..))`.
     out.write_char('(')?;
-    write_literal(out, value, options)?;
+    write_literal(out, value, style)?;
     out.write_char(')')
 }
 
-fn write_literal(out: &mut dyn Write, value: &Attribute, options: &Options) -> fmt::Result {
+fn write_literal(out: &mut dyn Write, value: &Attribute, style: Style) -> fmt::Result {
     match value {
-        Attribute::Tensor(c) => write_constant(out, c, options),
-        Attribute::Tuple(items) => write_items(out, items, options, '(', ')'),
-        Attribute::List(_, items) => write_items(out, items, options, '[', ']'),
+        Attribute::Tensor(c) => write_constant(out, c, style),
+        Attribute::Tuple(items) => write_items(out, items, style, '(', ')'),
+        Attribute::List(_, items) => write_items(out, items, style, '[', ']'),
         Attribute::Dictionary { entries, .. } => {
             out.write_char('{')?;
             for (i, (key, value)) in entries.iter().enumerate() {
                 out.write_str(if i == 0 { "{" } else { ", {" })?;
-                write_literal(out, key, options)?;
+                write_literal(out, key, style)?;
                 out.write_str(", ")?;
-                write_literal(out, value, options)?;
+                write_literal(out, value, style)?;
                 out.write_char('}')?;
             }
             out.write_char('}')
@@ -44,23 +45,23 @@ fn write_literal(out: &mut dyn Write, value: &Attribute, options: &Options) -> f
     }
 }
 
-fn write_items(out: &mut dyn Write, items: &[Attribute], options: &Options, open: char, close: char) -> fmt::Result {
+fn write_items(out: &mut dyn Write, items: &[Attribute], style: Style, open: char, close: char) -> fmt::Result {
     out.write_char(open)?;
     for (i, item) in items.iter().enumerate() {
         out.write_str(if i == 0 { "" } else { ", " })?;
-        write_literal(out, item, options)?;
+        write_literal(out, item, style)?;
     }
     out.write_char(close)
 }
 
-fn write_constant(out: &mut dyn Write, c: &Constant, options: &Options) -> fmt::Result {
+fn write_constant(out: &mut dyn Write, c: &Constant, style: Style) -> fmt::Result {
     if let Some(name) = c.weight_name() {
         out.write_str("WEIGHT(name = ")?;
         write_string(out, name)?;
         return out.write_char(')');
     }
     // From here on the elements are there, so that their number is one that fits.
-    if options.weights == Weights::Elide && c.count() > MAX_SHOWN {
+    if style.weights == Weights::Elide && c.count() > MAX_SHOWN {
         let (hash, bytes) = hash(c);
         return write!(out, "WEIGHT(fnv1a = {hash:#018x}, bytes = {bytes})");
     }
@@ -77,17 +78,21 @@ fn write_constant(out: &mut dyn Write, c: &Constant, options: &Options) -> fmt::
     fn plain<T: fmt::Display>(out: &mut dyn Write, v: T) -> fmt::Result {
         write!(out, "{v}")
     }
-    fn float<T: Into<f64>>(out: &mut dyn Write, v: T) -> fmt::Result {
-        write_float(out, v.into())
-    }
-    match c.dtype() {
-        DType::F16 => elements!(f16, float),
-        DType::F32 => elements!(f32, float),
-        DType::F64 => elements!(f64, float),
-        DType::BF16 => elements!(u16, |out: &mut dyn Write, v: u16| float(out, bf16::from_bits(v))),
+    let dtype = c.dtype();
+    let float = |out: &mut dyn Write, v: f64, bits: u64| match v.is_nan() && default_nan(dtype) != Some(bits) {
+        true => write!(out, "nan({bits:#x})"),
+        false => write_float(out, v),
+    };
+    match dtype {
+        DType::F16 => elements!(f16, |out: &mut dyn Write, v: f16| float(out, v.into(), v.to_bits().into())),
+        DType::F32 => elements!(f32, |out: &mut dyn Write, v: f32| float(out, v.into(), v.to_bits().into())),
+        DType::F64 => elements!(f64, |out: &mut dyn Write, v: f64| float(out, v, v.to_bits())),
+        DType::BF16 => elements!(u16, |out: &mut dyn Write, v: u16| float(out, bf16::from_bits(v).into(), v.into())),
         // An 8-bit float with 5 exponent bits is the upper half of an f16.
-        DType::F8E5M2 => elements!(u8, |out: &mut dyn Write, v: u8| float(out, f16::from_bits(u16::from(v) << 8))),
-        DType::F8E4M3FN => elements!(u8, |out: &mut dyn Write, v: u8| float(out, f8e4m3fn(v))),
+        DType::F8E5M2 => {
+            elements!(u8, |out: &mut dyn Write, v: u8| float(out, f16::from_bits(u16::from(v) << 8).into(), v.into()))
+        }
+        DType::F8E4M3FN => elements!(u8, |out: &mut dyn Write, v: u8| float(out, f8e4m3fn(v), v.into())),
         DType::I8 => elements!(i8, plain),
         DType::I16 => elements!(i16, plain),
         DType::I32 => elements!(i32, plain),
@@ -139,7 +144,7 @@ fn write_nested(
     Ok(())
 }
 
-/// A float without loss, as C's `%a` prints it: `0x1.8p+1` is 3. The payload of a NaN is not printed.
+/// A float without loss, as C's `%a` prints it: `0x1.8p+1` is 3.
 fn write_float(out: &mut dyn Write, v: f64) -> fmt::Result {
     if v.is_nan() {
         return out.write_str("nan");
@@ -177,7 +182,8 @@ fn f8e4m3fn(bits: u8) -> f64 {
     if bits >> 7 == 1 { -size } else { size }
 }
 
-fn write_string(out: &mut dyn Write, text: &str) -> fmt::Result {
+/// A string in quotes.
+pub(super) fn write_string(out: &mut dyn Write, text: &str) -> fmt::Result {
     out.write_char('"')?;
     for c in text.chars() {
         match c {
@@ -221,8 +227,8 @@ mod tests {
 
     fn full(c: Constant) -> String {
         let mut text = String::new();
-        let options = Options { weights: Weights::Full, symbols: false };
-        write_value(&mut text, &Attribute::Tensor(c), &options).unwrap();
+        let style = Style { weights: Weights::Full, symbols: false, short: false };
+        write_value(&mut text, &Attribute::Tensor(c), style).unwrap();
         text
     }
 
@@ -258,6 +264,7 @@ mod tests {
         let c = f8(DType::F8E4M3FN, vec![0x38, 0x7e, 0x81, 0x7f]);
         assert_eq!(full(c), "tensor<fp8e4m3fn, [4]>([0x1p+0, 0x1.cp+8, -0x1p-9, nan])");
         assert_eq!(full(f8(DType::F8E5M2, vec![0x3c, 0x7c])), "tensor<fp8e5m2, [2]>([0x1p+0, inf])");
+        assert_eq!(full(f8(DType::F8E5M2, vec![0x7e, 0x7d])), "tensor<fp8e5m2, [2]>([nan, nan(0x7d)])");
         let c = Constant::from_bytes(DType::BF16, [1], vec![0x40, 0xc0]).unwrap();
         assert_eq!(full(c), "tensor<bf16, [1]>([-0x1.8p+1])");
     }

@@ -19,7 +19,7 @@
 //! | | `inference` | the op's own rule accepts its arguments, and declared types agree with what it infers |
 //! | | `defaults` | parameters with a default are written out |
 //! | | `ranks` | nothing has a rank above 5, except constants that only `constexpr_` ops read |
-//! | `opset.rs` | `opsets` | all functions speak the program's opset |
+//! | `opset.rs` | `opsets` | no function speaks a newer opset than the program |
 //! | | `constant_dtypes` | constants are of dtypes that the opset has |
 //! | | `multifunction` | several functions need iOS18 |
 //! | | `states` | states need iOS18, are of f16, and of fixed size |

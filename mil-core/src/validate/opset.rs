@@ -7,12 +7,13 @@ use crate::{
     types::{DType, Dim, Opset, TensorType, Type},
 };
 
-/// All functions speak the program's opset: the specification version is the model's.
+/// No function speaks a newer opset than the program, whose specification version the model has. Older ones are what a
+/// model is put together of.
 pub(super) fn opsets(program: &Program, report: &mut Report<'_>) {
-    for (name, f) in program.functions.iter().filter(|(_, f)| f.opset != program.opset) {
+    for (name, f) in program.functions.iter().filter(|(_, f)| f.opset > program.opset) {
         let message =
             format!("function `{}` is of opset {}, the program of {}", name.escape_debug(), f.opset, program.opset);
-        report.whole(message, "build all functions with one opset");
+        report.whole(message, "give the program the newest opset of its functions");
     }
 }
 

@@ -5,6 +5,7 @@
 pub mod models;
 pub mod ops;
 pub mod run;
+pub mod text;
 
 /// A stream of choices: bytes while there are any, then zeros, the tamest choice.
 pub struct Choices<'a>(pub &'a [u8]);
