@@ -191,7 +191,7 @@ impl PackageReader {
             PackageError::new(
                 base.join(relative),
                 match self.kind {
-                    PackageKind::Mlpackage => {
+                    PackageKind::Mlpackage | PackageKind::Mlmodelc | PackageKind::Mil => {
                         format!("is missing, but the model of `{}` refers to it", self.path.display())
                     }
                     PackageKind::Mlmodel => format!(
