@@ -194,7 +194,7 @@ fn compiled_models_are_read() {
         let outputs = text(&dir.path().join("out.safetensors"));
         succeeds(&["run", model, "--inputs", &inputs, "--outputs", &outputs]);
         let expected: Vec<u8> = [1.0, 3.0, -6.0, 201.0].into_iter().flat_map(|v| half(v).to_le_bytes()).collect();
-        assert_eq!(SafeTensors::open(&outputs).unwrap().get("output").unwrap().bytes, expected);
+        assert_eq!(SafeTensors::open(&outputs).unwrap().get("output").unwrap().bytes[..], expected);
     }
     assert!(fails(&["copy", &compiled, &text(&dir.path().join("copy.mlmodel"))]).contains("no place for weights"));
     let broken = text(&dir.path().join("broken.mil"));
