@@ -7,10 +7,43 @@ use crate::{ir::Program, validate::validate};
 use super::{Context, Pass, PassError, Report, all, find};
 
 /// The default passes in order. What a later pass makes possible for an earlier one is why some stand twice.
-const FP32: &[&str] = &["noop_elimination", "dead_code_elimination"];
+const FP32: &[&str] = &[
+    "sanitize_name_strings",
+    "dedup_op_and_var_names",
+    "adjust_io_to_supported_types",
+    // First what makes patterns visible,
+    "cast_optimization",
+    "const_elimination",
+    "noop_elimination",
+    "remove_redundant_ops",
+    // then the patterns,
+    "merge_consecutive_reshapes",
+    // and what they leave behind.
+    "cast_optimization",
+    "const_elimination",
+    "noop_elimination",
+    "remove_redundant_ops",
+    "dead_code_elimination",
+    "const_deduplication",
+];
 
-/// What makes f16 of f32, and its place among them.
-const FP16: &[&str] = &["noop_elimination", "dead_code_elimination"];
+/// The same, and what makes f16 of f32 after the patterns.
+const FP16: &[&str] = &[
+    "sanitize_name_strings",
+    "dedup_op_and_var_names",
+    "adjust_io_to_supported_types",
+    "cast_optimization",
+    "const_elimination",
+    "noop_elimination",
+    "remove_redundant_ops",
+    "merge_consecutive_reshapes",
+    "cast_optimization",
+    "const_elimination",
+    "noop_elimination",
+    "remove_redundant_ops",
+    "dead_code_elimination",
+    "const_deduplication",
+];
 
 /// Passes in order.
 #[derive(Default)]

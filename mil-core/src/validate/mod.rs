@@ -43,6 +43,7 @@ mod report;
 mod scope;
 mod types;
 
+pub(crate) use opset::interface_dtype;
 pub use report::{Diagnostic, Diagnostics};
 
 use crate::ir::{Function, Program};

@@ -25,6 +25,7 @@ mod conv;
 mod einsum;
 mod elementwise_binary;
 mod elementwise_unary;
+mod evaluate;
 mod executor;
 mod gather;
 mod generate;
@@ -42,6 +43,7 @@ mod slice;
 mod topk;
 mod window;
 
+pub use evaluate::Evaluator;
 pub use executor::Executor;
 
 const LISTS: &[&[KernelDef]] = &[
