@@ -32,11 +32,16 @@ pub fn copy(from: &Path, to: &Path) -> Result<(), ToolError> {
         [one] => return Err(ToolError::new(one)),
         [first, more @ ..] => return Err(ToolError::new(format!("{first}; and {} more, see `mil check`", more.len()))),
     }
+    write_program(&program, kind, to)
+}
+
+/// Writes a program, as a package or a bare model.
+pub(crate) fn write_program(program: &Program, kind: PackageKind, to: &Path) -> Result<(), ToolError> {
     match kind {
         PackageKind::Mlpackage => program.save(to)?,
         PackageKind::Mlmodel => {
             let model =
-                encode(&program, &mut InPlace).map_err(|e| ToolError::new(format!("`{}`: {e}", to.display())))?;
+                encode(program, &mut InPlace).map_err(|e| ToolError::new(format!("`{}`: {e}", to.display())))?;
             write_mlmodel(to, &model)?;
         }
     }
@@ -65,7 +70,7 @@ fn copy_message(package: &PackageReader, model: &spec::Model, kind: PackageKind,
 }
 
 /// What `to` shall be, by its ending.
-fn destination(package: &PackageReader, to: &Path) -> Result<PackageKind, ToolError> {
+pub(crate) fn destination(package: &PackageReader, to: &Path) -> Result<PackageKind, ToolError> {
     let wrong = |what: &str| Err(ToolError::new(format!("`{}`: {what}", to.display())));
     match (to.extension().and_then(|e| e.to_str()), package.kind()) {
         (Some("mlpackage"), _) => Ok(PackageKind::Mlpackage),
@@ -78,7 +83,7 @@ fn destination(package: &PackageReader, to: &Path) -> Result<PackageKind, ToolEr
 }
 
 /// A package is not written over itself, into itself, or over a directory that holds it.
-fn separate(from: &Path, to: &Path) -> Result<(), ToolError> {
+pub(crate) fn separate(from: &Path, to: &Path) -> Result<(), ToolError> {
     let (a, b) = (real(from), real(to));
     let (from, to) = (from.display(), to.display());
     if a == b {

@@ -1,9 +1,10 @@
-//! What one does around a model: look into it, check it, copy it, run it. The `mil` command is a thin layer over this.
+//! What one does around a model: look into it, check it, copy it, optimize it, run it. The `mil` command is a thin layer over this.
 
 pub mod check;
 pub mod copy;
 mod error;
 pub mod inspect;
+pub mod optimize;
 pub mod run;
 
 pub use error::ToolError;
