@@ -439,7 +439,7 @@ pub fn is_identifier(name: &str) -> bool {
 }
 
 /// The name, with what MIL does not take in a name replaced by `_`.
-fn identifier(name: &str) -> String {
+pub(crate) fn identifier(name: &str) -> String {
     let body = |c: char| if c.is_ascii_alphanumeric() || c == '_' || c == '@' { c } else { '_' };
     let clean: String = name.chars().map(body).collect();
     if is_identifier(&clean) { clean } else { format!("var_{clean}") }

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use mil_core::{
-    ir::{Constant, Program},
+    ir::Program,
     package::{PackageKind, PackageReader, PackageWriter, write_mlmodel},
-    spec::{self, SpecError, WeightSink, encode},
+    spec::{self, NoWeights, encode},
 };
 
 use crate::ToolError;
@@ -32,29 +32,26 @@ pub fn copy(from: &Path, to: &Path) -> Result<(), ToolError> {
         [one] => return Err(ToolError::new(one)),
         [first, more @ ..] => return Err(ToolError::new(format!("{first}; and {} more, see `mil check`", more.len()))),
     }
+    write_program(&program, kind, to)
+}
+
+/// Writes a program, as a package or a bare model.
+pub(crate) fn write_program(program: &Program, kind: Destination, to: &Path) -> Result<(), ToolError> {
     match kind {
         Destination::Package => program.save(to)?,
         Destination::Bare => {
-            let model =
-                encode(&program, &mut InPlace).map_err(|e| ToolError::new(format!("`{}`: {e}", to.display())))?;
+            // A bare model has no weight file.
+            let model = encode(program, &mut NoWeights);
+            let model = model.map_err(|e| ToolError::new(format!("`{}`: {e}", to.display())))?;
             write_mlmodel(to, &model)?;
         }
     }
     Ok(())
 }
 
-/// A bare model has no weight file.
-struct InPlace;
-
-impl WeightSink for InPlace {
-    fn put(&mut self, _: &Constant) -> Result<Option<(String, u64)>, SpecError> {
-        Ok(None)
-    }
-}
-
 /// What is written.
 #[derive(Clone, Copy)]
-enum Destination {
+pub(crate) enum Destination {
     Package,
     Bare,
 }
@@ -72,7 +69,7 @@ fn copy_message(package: &PackageReader, model: &spec::Model, kind: Destination,
 }
 
 /// What `to` shall be, by its ending.
-fn destination(package: &PackageReader, to: &Path) -> Result<Destination, ToolError> {
+pub(crate) fn destination(package: &PackageReader, to: &Path) -> Result<Destination, ToolError> {
     let wrong = |what: &str| Err(ToolError::new(format!("`{}`: {what}", to.display())));
     match (to.extension().and_then(|e| e.to_str()), package.kind()) {
         (Some("mlpackage"), _) => Ok(Destination::Package),
@@ -85,7 +82,7 @@ fn destination(package: &PackageReader, to: &Path) -> Result<Destination, ToolEr
 }
 
 /// A package is not written over itself, into itself, or over a directory that holds it.
-fn separate(from: &Path, to: &Path) -> Result<(), ToolError> {
+pub(crate) fn separate(from: &Path, to: &Path) -> Result<(), ToolError> {
     let (a, b) = (real(from), real(to));
     let (from, to) = (from.display(), to.display());
     if a == b {

@@ -11,9 +11,9 @@ use std::{
 use clap::{Parser, Subcommand, ValueEnum};
 use mil_core::{ir::Program, types::Opset};
 use mil_runtime::Backend;
-use mil_tools::{ToolError, check, copy, inspect, ops, run};
+use mil_tools::{ToolError, check, copy, inspect, ops, optimize, run};
 
-/// Look into Core ML models, check, copy and run them
+/// Look into Core ML models, check, copy, optimize and run them
 #[derive(Parser)]
 #[command(name = "mil", version, arg_required_else_help = true)]
 struct Cli {
@@ -57,6 +57,25 @@ enum Command {
         #[arg(long, conflicts_with = "op")]
         markdown: bool,
     },
+    /// Make a model smaller and faster, without changing what it computes
+    Optimize {
+        /// A .mlpackage or .mlmodel
+        model: PathBuf,
+        /// Where to write the result, which replaces what is there
+        #[arg(short, long, value_name = "OUT")]
+        output: PathBuf,
+        /// `fp32` (dtypes stay), `fp16` (f32 becomes f16 where that is safe), or names of passes with commas between them
+        #[arg(long, value_name = "PASSES", default_value = "fp32")]
+        passes: String,
+        /// Passes to leave out
+        #[arg(long, value_name = "PASSES", value_delimiter = ',')]
+        skip: Vec<String>,
+        /// Say what each pass did
+        #[arg(long)]
+        report: bool,
+    },
+    /// Say which passes there are
+    Passes,
     /// Run a model
     Run {
         /// A .mlpackage, .mlmodel, .mlmodelc or .mil
@@ -120,6 +139,11 @@ fn execute(command: Command) -> Result<bool, ToolError> {
         Command::Ops { op: Some(op), .. } => say(&ops::describe(&op)?)?,
         Command::Ops { op: None, markdown } => say(&if markdown { ops::markdown() } else { ops::list() })?,
         Command::Copy { from, to } => copy::copy(&from, &to)?,
+        Command::Optimize { model, output, passes, skip, report } => {
+            let optimized = optimize::optimize(&model, &output, &optimize::pipeline(&passes, &skip)?)?;
+            say(&if report { optimized.full() } else { optimized.to_string() })?;
+        }
+        Command::Passes => say(&optimize::passes())?,
         Command::Run { model, inputs, outputs, function, repeat, backend } => {
             let options = run::Options { function, repeat, backend: backend.into() };
             let report = run::run(&model, &inputs, &outputs, &options)?;

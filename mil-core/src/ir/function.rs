@@ -264,6 +264,15 @@ impl Function {
         id
     }
 
+    /// Gives a `const` op another value of the same type.
+    pub(crate) fn set_constant(&mut self, op: OpId, constant: Constant) {
+        let op = &mut self.ops[op.index()];
+        for out in &op.outputs {
+            self.values[out.index()].known = Some(Known::Constant(constant.clone()));
+        }
+        op.attributes.insert("val".to_string(), Attribute::Tensor(constant));
+    }
+
     /// See [`Program::attach_weights`](super::Program::attach_weights).
     pub(crate) fn attach_weights(&mut self, find: &dyn Fn(&str) -> Option<Constant>) -> Result<(), String> {
         for op in &mut self.ops {

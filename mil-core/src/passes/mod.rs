@@ -87,23 +87,51 @@
 //! [`validate`](crate::validate::validate).
 
 mod add_fp16_cast;
+mod adjust_io_to_supported_types;
+mod cast_optimization;
+mod const_deduplication;
+mod const_elimination;
 mod dead_code_elimination;
+mod dedup_op_and_var_names;
+mod merge_consecutive_reshapes;
 mod noop_elimination;
 mod pass;
 mod pipeline;
+mod remove_redundant_ops;
 mod rewrite;
+mod sanitize_name_strings;
 
 pub use add_fp16_cast::AddFp16Cast;
+pub use adjust_io_to_supported_types::AdjustIoToSupportedTypes;
+pub use cast_optimization::CastOptimization;
+pub use const_deduplication::ConstDeduplication;
+pub use const_elimination::ConstElimination;
 pub use dead_code_elimination::DeadCodeElimination;
+pub use dedup_op_and_var_names::DedupOpAndVarNames;
+pub use merge_consecutive_reshapes::MergeConsecutiveReshapes;
 pub use noop_elimination::NoopElimination;
 pub use pass::{Context, Evaluate, Pass, PassError, Report};
 pub use pipeline::Pipeline;
+pub use remove_redundant_ops::RemoveRedundantOps;
 pub use rewrite::{Inserter, Rewriter, Use};
+pub use sanitize_name_strings::SanitizeNameStrings;
 
 use crate::{ir::Program, op::OpError};
 
 /// All passes, by name.
-const LIST: &[&dyn Pass] = &[&add_fp16_cast::DEFAULT, &DeadCodeElimination, &NoopElimination];
+const LIST: &[&dyn Pass] = &[
+    &add_fp16_cast::DEFAULT,
+    &AdjustIoToSupportedTypes,
+    &CastOptimization,
+    &ConstDeduplication,
+    &ConstElimination::DEFAULT,
+    &DeadCodeElimination,
+    &DedupOpAndVarNames,
+    &MergeConsecutiveReshapes,
+    &NoopElimination,
+    &RemoveRedundantOps,
+    &SanitizeNameStrings,
+];
 
 /// All passes.
 pub fn all() -> impl Iterator<Item = &'static dyn Pass> {

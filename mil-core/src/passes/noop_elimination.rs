@@ -8,7 +8,7 @@ use crate::{
     types::DType,
 };
 
-use super::{Context, Pass, Report, Rewriter, Use};
+use super::{Context, Pass, Report, Rewriter, merge_consecutive_reshapes::keeps_order};
 
 /// Removes ops that give their input unchanged: `identity`, `x + 0`, `x * 1`, a `reshape` to the shape that is there, a slice of
 /// everything, `pad` by nothing, a `cast` to the same dtype, and reshapings one after the other that end with the shape of
@@ -46,15 +46,11 @@ impl Pass for NoopElimination {
     }
 }
 
-/// Whether the blocks that give `out` may give `x`.
+/// Whether the blocks that give `out` may give `x`. What else is removed leaves an `identity` if `x` cannot be an output of the
+/// function; an `identity` would be replaced by itself.
 fn may_give(rw: &Rewriter, out: ValueId, x: ValueId, name: &str) -> bool {
-    rw.uses(out).all(|(by, _)| match by {
-        Use::Op(_) => true,
-        // What is removed leaves an `identity` if `x` cannot be an output; an `identity` would be replaced by itself.
-        Use::Block(block) if block == rw.body() => name != "identity" || rw.can_be_output(x),
-        // Blocks of loops and branches give what is made in them.
-        Use::Block(block) => rw.home(x) == block && rw.producer(x).is_some(),
-    })
+    let copy = name == "identity" && rw.is_output(out) && !rw.can_be_output(x);
+    !copy && rw.may_stand_for(x, out)
 }
 
 /// The argument that the op gives unchanged, if its type is the output's.
@@ -73,7 +69,7 @@ fn unchanged(rw: &Rewriter, op: OpId, out: ValueId) -> Option<ValueId> {
         | "upsample_bilinear"
         | "resize_nearest_neighbor"
         | "tile" => x(),
-        "reshape" | "expand_dims" | "squeeze" | "flatten2d" => start_of_reshapes(rw, op, out),
+        _ if keeps_order(rw, op) => start_of_reshapes(rw, op, out),
         "resize_bilinear" => {
             // This mode leaves out half a step at the borders, whatever the sizes.
             let mode = rw.bind::<mb::ResizeBilinear>(op)?.sampling_mode;
@@ -118,7 +114,7 @@ fn start_of_reshapes(rw: &Rewriter, op: OpId, out: ValueId) -> Option<ValueId> {
             return Some(x);
         }
         let before = rw.producer(x)?;
-        if !matches!(rw.op(before).def.name, "reshape" | "expand_dims" | "squeeze" | "flatten2d") {
+        if !keeps_order(rw, before) {
             return None;
         }
         x = rw.arg(before, "x")?;

@@ -6,11 +6,33 @@ use crate::{ir::Program, validate::validate};
 
 use super::{Context, Pass, PassError, Report, all, find};
 
-/// The default passes in order. What a later pass makes possible for an earlier one is why some stand twice.
-const FP32: &[&str] = &["noop_elimination", "dead_code_elimination"];
+/// The default passes in order, in groups. First what makes patterns visible. What a later pass makes possible for an earlier
+/// one is why some stand twice.
+const PREPARE: &[&str] = &[
+    "sanitize_name_strings",
+    "dedup_op_and_var_names",
+    "adjust_io_to_supported_types",
+    "cast_optimization",
+    "const_elimination",
+    "noop_elimination",
+    "remove_redundant_ops",
+];
 
-/// What makes f16 of f32, and its place among them.
-const FP16: &[&str] = &["noop_elimination", "add_fp16_cast", "dead_code_elimination"];
+/// Then the patterns.
+const PATTERNS: &[&str] = &["merge_consecutive_reshapes"];
+
+/// What makes f16 of f32, in `fp16`.
+const HALF: &[&str] = &["add_fp16_cast"];
+
+/// And what all of them leave behind. Equal weights are one before ops on them are compared.
+const FINISH: &[&str] = &[
+    "cast_optimization",
+    "const_elimination",
+    "noop_elimination",
+    "const_deduplication",
+    "remove_redundant_ops",
+    "dead_code_elimination",
+];
 
 /// Passes in order.
 #[derive(Default)]
@@ -27,17 +49,18 @@ impl fmt::Debug for Pipeline {
 impl Pipeline {
     /// The default passes, which keep every dtype.
     pub fn fp32() -> Pipeline {
-        Pipeline::listed(FP32)
+        Pipeline::listed(&[PREPARE, PATTERNS, FINISH])
     }
 
     /// The default passes, and f32 becomes f16 where that is safe.
     pub fn fp16() -> Pipeline {
-        Pipeline::listed(FP16)
+        Pipeline::listed(&[PREPARE, PATTERNS, HALF, FINISH])
     }
 
-    fn listed(names: &[&str]) -> Pipeline {
+    fn listed(groups: &[&[&str]]) -> Pipeline {
         let boxed = |p| Box::new(p) as Box<dyn Pass>;
-        Pipeline { passes: names.iter().filter_map(|n| find(n)).map(boxed).collect() }
+        // A test finds a name that is no pass.
+        Pipeline { passes: groups.iter().flat_map(|g| g.iter()).filter_map(|n| find(n)).map(boxed).collect() }
     }
 
     /// The passes of these names, in this order; one may stand there more than once.
@@ -135,9 +158,11 @@ mod tests {
 
     #[test]
     fn default_pipelines_are_of_passes_that_exist() {
-        for (pipeline, names) in [(Pipeline::fp32(), FP32), (Pipeline::fp16(), FP16)] {
-            assert_eq!(pipeline.names().collect::<Vec<_>>(), names);
+        for name in [PREPARE, PATTERNS, HALF, FINISH].concat() {
+            assert!(find(name).is_some(), "{name}");
         }
+        let (fp32, fp16) = (Pipeline::fp32(), Pipeline::fp16());
+        assert_eq!(fp16.names().count(), fp32.names().count() + HALF.len());
     }
 
     #[test]

@@ -57,6 +57,7 @@ mod scope;
 mod types;
 mod warnings;
 
+pub(crate) use opset::interface_dtype;
 pub use report::{Diagnostic, Diagnostics};
 
 use crate::{

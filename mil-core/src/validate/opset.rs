@@ -86,7 +86,8 @@ pub(super) fn interface_dtypes(f: &Function, report: &mut Report<'_>) {
     f.outputs().iter().for_each(|id| check(*id, true, report));
 }
 
-fn interface_dtype(f: &Function, name: &str, t: &TensorType, output: bool) -> Result<(), String> {
+/// Whether an input or output may be of this type, in the function's opset; if not, why.
+pub(crate) fn interface_dtype(f: &Function, name: &str, t: &TensorType, output: bool) -> Result<(), String> {
     let features = if output { &f.output_features } else { &f.input_features };
     let kind = features.iter().find(|d| d.name == name).map(|d| &d.kind);
     let label = output && !f.predicted_feature.is_empty();

@@ -89,19 +89,21 @@ impl Renumbered {
 }
 
 /// Gives new names to values which have the name of another that they see. Blocks side by side may name values alike;
-/// when a value outside takes such a name, those inside must yield. Names of inputs and outputs stay.
-pub(super) fn distinct_names(graph: &mut Graph) {
+/// when a value outside takes such a name, those inside must yield. Names of inputs and outputs stay. Gives how many got one.
+pub(super) fn distinct_names(graph: &mut Graph) -> usize {
     let f = graph.function();
     let mut visible: HashMap<&str, ValueId> = HashMap::new();
     let mut clashes = vec![];
     visible.extend(f.inputs.iter().map(|id| (&f.value(*id).name[..], *id)));
     names(f, f.body, &mut visible, &mut clashes);
     let fixed: HashSet<ValueId> = f.inputs.iter().chain(f.outputs()).copied().collect();
+    let count = clashes.len();
     for (old, new) in clashes {
         let id = if fixed.contains(&new) { old } else { new };
         let fresh = graph.fresh_name(&graph.function().value(id).name.clone());
         graph.set_name(id, fresh);
     }
+    count
 }
 
 /// Walks a block as values become visible, and collects each two that see each other and have one name.

@@ -45,6 +45,15 @@ impl Rewriter {
         }
     }
 
+    /// Whether `value` may be used wherever `old` is, which is seen where `value` is: nested blocks give only what an op in them
+    /// makes, so that a value from outside does not stand for what they give.
+    pub fn may_stand_for(&self, value: ValueId, old: ValueId) -> bool {
+        self.uses(old).all(|(by, _)| match by {
+            Use::Block(block) if block != self.body() => self.home(value) == block && self.producer(value).is_some(),
+            Use::Op(_) | Use::Block(_) => true,
+        })
+    }
+
     /// The only output of an op.
     pub fn output(&self, op: OpId) -> Option<ValueId> {
         match self.op(op).outputs[..] {

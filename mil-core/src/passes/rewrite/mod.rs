@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     graph::{Graph, Value},
-    ir::{Attribute, Binding, BlockId, Constant, Def, Function, Known, Op, OpId, ValueData, ValueId},
+    ir::{Binding, BlockId, Constant, Def, Function, Op, OpId, ValueData, ValueId},
     op::{Call, FromOutputs, Op as OpStruct, OpDef, OpError, Operand},
     types::{Opset, Type},
 };
 
 mod compact;
+mod interface;
 mod matching;
 mod order;
 #[cfg(test)]
@@ -331,11 +332,8 @@ impl Rewriter {
             return;
         }
         let outputs = f.op(op).outputs.clone();
-        for out in &outputs {
-            let data = &mut f.values[out.index()];
-            (data.ty, data.known) = (constant.ty().into(), Some(Known::Constant(constant.clone())));
-        }
-        f.ops[op.index()].attributes.insert("val".into(), Attribute::Tensor(constant));
+        outputs.iter().for_each(|v| f.values[v.index()].ty = constant.ty().into());
+        f.set_constant(op, constant);
         outputs.into_iter().for_each(|v| self.make_stale(v));
         self.changed = true;
     }
@@ -416,13 +414,6 @@ impl Rewriter {
         }
         self.erase_unused(op);
         Ok(())
-    }
-
-    /// Renames a value. If the name is taken it gets a number.
-    pub fn rename(&mut self, value: ValueId, name: &str) {
-        let fresh = self.graph.fresh_name(name);
-        self.graph.set_name(value, fresh);
-        self.changed = true;
     }
 
     /// Infers the ops whose arguments have changed, and those that follow from them.

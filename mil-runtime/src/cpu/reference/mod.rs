@@ -34,6 +34,7 @@ mod cumsum;
 mod einsum;
 mod elementwise_binary;
 mod elementwise_unary;
+mod evaluate;
 mod executor;
 mod gather;
 mod generate;
@@ -63,6 +64,7 @@ mod topk;
 mod upsample;
 mod window;
 
+pub use evaluate::Evaluator;
 pub use executor::Executor;
 
 const LISTS: &[&[KernelDef]] = &[

@@ -1,0 +1,186 @@
+//! What is known before the program runs becomes a constant.
+
+use crate::{
+    ir::{Constant, OpId},
+    op::{AnyArg, OpError, Operand},
+    types::{Shape, Type},
+};
+
+use super::{Context, Pass, Report, Rewriter};
+
+/// Replaces ops by constants where all they give is known: shape arithmetic that inference has worked out, and with
+/// [`Context::evaluate`] every op on constants.
+///
+/// What is much larger than what it is made of stays, as `fill` and `tile` do: computing it is cheaper than storing it. So
+/// do `constexpr_` ops and what is made of them, since they keep weights small, and `quantize` and `dequantize` likewise.
+#[derive(Clone, Copy, Debug)]
+pub struct ConstElimination {
+    /// Results of at most this many bytes are folded, whatever they are made of.
+    pub small: usize,
+    /// Larger ones are if they have at most this many times the bytes of the constants that they are made of.
+    pub growth: usize,
+}
+
+impl Default for ConstElimination {
+    fn default() -> ConstElimination {
+        ConstElimination::DEFAULT
+    }
+}
+
+impl ConstElimination {
+    /// The default limits: 4 KiB, and twice the size.
+    pub const DEFAULT: ConstElimination = ConstElimination { small: 4096, growth: 2 };
+}
+
+impl Pass for ConstElimination {
+    fn name(&self) -> &'static str {
+        "const_elimination"
+    }
+
+    fn doc(&self) -> &'static str {
+        "computes what follows from constants, unless it is much larger than they are"
+    }
+
+    fn function(&self, rw: &mut Rewriter, cx: &Context<'_>, report: &mut Report) -> Result<(), OpError> {
+        for op in rw.ops() {
+            if !rw.is_live(op) || !may_fold(rw, op) {
+                continue;
+            }
+            let Some(constants) = self.fold(rw, op, cx) else { continue };
+            let names: Vec<String> = rw.op(op).outputs.iter().map(|v| rw.data(*v).name.clone()).collect();
+            let mut at = rw.before(op);
+            let values: Vec<_> = names.iter().zip(constants).map(|(name, c)| at.constant(name, c)).collect();
+            let name = rw.op(op).def.name;
+            rw.replace(op, &values)?;
+            report.count(format!("folded {name}"));
+        }
+        Ok(())
+    }
+}
+
+/// Whether the op is of a kind that is folded.
+fn may_fold(rw: &Rewriter, op: OpId) -> bool {
+    let data = rw.op(op);
+    let kept = |name: &str| name.starts_with("constexpr_") || matches!(name, "const" | "quantize" | "dequantize");
+    let packed = |v| rw.producer(v).is_some_and(|p| rw.op(p).def.name.starts_with("constexpr_"));
+    // An output is no constant: folded, it would be a copy of one.
+    let copied = data.def.name == "identity" && rw.output(op).is_some_and(|v| rw.is_output(v));
+    !kept(data.def.name) && data.blocks.is_empty() && !copied && rw.is_pure(op) && !data.uses().any(packed)
+}
+
+impl ConstElimination {
+    /// The outputs, if they are known or can be computed, and are not too large.
+    fn fold(&self, rw: &Rewriter, op: OpId, cx: &Context<'_>) -> Option<Vec<Constant>> {
+        let outputs = &rw.op(op).outputs;
+        let operands = rw.operands(op);
+        let limit = self.limit(&operands);
+        let sizes: Option<Vec<usize>> = outputs.iter().map(|v| bytes(rw.ty(*v))).collect();
+        let size = sizes?.into_iter().try_fold(0usize, |n, s| n.checked_add(s))?;
+        if size > limit {
+            return None;
+        }
+        let known: Option<Vec<Constant>> = outputs.iter().map(|v| rw.known(*v).cloned()).collect();
+        let constants = match known {
+            Some(all) => all,
+            None => {
+                let mut args = rw.function().args(rw.op(op));
+                for param in 0..args.def.params.len() {
+                    let Some(bound) = args.get(param) else { continue };
+                    let constants: Option<Vec<AnyArg>> = bound.iter().map(constant).collect();
+                    args.set(param, constants?);
+                }
+                cx.evaluate?.evaluate(&args).ok()?
+            }
+        };
+        let fits = |(v, c): (&crate::ir::ValueId, &Constant)| {
+            c.weight_name().is_none() && rw.ty(*v).compatible(&c.ty().into())
+        };
+        (constants.len() == outputs.len() && outputs.iter().zip(&constants).all(fits)).then_some(constants)
+    }
+
+    /// How large the result may be.
+    fn limit(&self, operands: &[(&str, Operand)]) -> usize {
+        let size = |o: &Operand| match o {
+            Operand::Value(v) => v.known().and_then(|k| k.constant()).and_then(|c| c.bytes()).map_or(0, |b| b.len()),
+            Operand::Constant(c) => c.bytes().map_or(0, |b| b.len()),
+            _ => 0,
+        };
+        let total = |o: &Operand| match o {
+            Operand::List(all) => all.iter().map(size).sum(),
+            one => size(one),
+        };
+        let inputs: usize = operands.iter().map(|(_, o)| total(o)).sum();
+        self.small.max(inputs.saturating_mul(self.growth))
+    }
+}
+
+/// An argument written in place, if it is known and has its bytes.
+fn constant(arg: &AnyArg) -> Option<AnyArg> {
+    let constant = arg.known.as_ref()?.constant()?;
+    constant.weight_name().is_none().then(|| AnyArg::constant(constant.clone()))
+}
+
+/// The size of a tensor whose shape is known.
+fn bytes(ty: &Type) -> Option<usize> {
+    let t = ty.tensor()?;
+    let count = Shape::fixed(&t.shape)?.into_iter().try_fold(1usize, |n, d| n.checked_mul(d))?;
+    t.dtype.packed_len(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        mb,
+        passes::testing::{graph, ops, outputs, run},
+        types::{DType, TensorType},
+    };
+
+    const PASS: ConstElimination = ConstElimination::DEFAULT;
+
+    #[test]
+    fn shapes_that_are_known_are_constants() {
+        let mut g = graph();
+        let x = g.input("x", TensorType::new(DType::F32, [2, 3]));
+        let shape = g.push(mb::shape(&x)).unwrap();
+        let last = g.push(mb::slice_by_index(&shape, [1], [2])).unwrap();
+        let wanted = g.push(mb::concat([&last, &last], 0)).unwrap();
+        let more = g.input("more", TensorType::new(DType::F32, [9]));
+        let y = g.push(mb::reshape(&more, &wanted)).unwrap();
+        let mut p = g.finish([("y", y)]).unwrap();
+        let report = run(&PASS, &mut p);
+        assert_eq!(ops(&p), ["reshape"]);
+        assert_eq!(report.changes(), 3, "{report}");
+    }
+
+    #[test]
+    fn sizes_that_are_open_stay() {
+        let mut g = graph();
+        let x = g.input("x", "Tensor<f32, H, 3>".parse::<TensorType>().unwrap());
+        let shape = g.push(mb::shape(&x)).unwrap();
+        let sum = g.push(mb::add(&shape, 1)).unwrap();
+        let mut p = g.finish([("y", sum)]).unwrap();
+        assert_eq!(run(&PASS, &mut p).changes(), 0);
+    }
+
+    #[test]
+    fn an_output_is_a_copy_of_the_constant() {
+        let mut g = graph();
+        let x = g.input("x", TensorType::new(DType::F32, [2, 3]));
+        let y = g.push(mb::shape(&x)).unwrap();
+        let mut p = g.finish([("y", y)]).unwrap();
+        run(&PASS, &mut p);
+        assert_eq!((ops(&p), outputs(&p)), (vec!["identity"], vec!["y"]));
+        assert_eq!(run(&PASS, &mut p).changes(), 0);
+    }
+
+    #[test]
+    fn what_is_too_large_stays() {
+        let mut g = graph();
+        let x = g.input("x", TensorType::new(DType::F32, [2, 3]));
+        let y = g.push(mb::shape(&x)).unwrap();
+        let mut p = g.finish([("y", y)]).unwrap();
+        assert_eq!(run(&ConstElimination { small: 7, growth: 100 }, &mut p).changes(), 0);
+        assert_eq!(run(&ConstElimination { small: 8, growth: 0 }, &mut p).changes(), 1);
+    }
+}
