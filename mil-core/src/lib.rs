@@ -79,8 +79,8 @@ pub mod weights;
 /// The ops as functions, by their MIL names: `mb::conv(x, weight).strides([2, 2])`.
 pub mod mb {
     pub use crate::ops::{
-        activation::*, attention::*, cast::*, compare::*, concat::*, control::*, conv::*, einsum::*,
-        elementwise_binary::*, elementwise_unary::*, gather::*, generate::*, matmul::*, norm::*, pad::*, pool::*,
-        reduce::*, resize::*, select::*, shape::*, slice::*, topk::*,
+        activation::*, attention::*, cast::*, compare::*, concat::*, constexpr::*, control::*, conv::*,
+        conv_quantized::*, einsum::*, elementwise_binary::*, elementwise_unary::*, gather::*, generate::*, matmul::*,
+        norm::*, pad::*, pool::*, quantize::*, reduce::*, resize::*, select::*, shape::*, slice::*, topk::*,
     };
 }

@@ -36,7 +36,7 @@ fn compare(p: &ParamDef, opset: Opset, line: &Value, variables: &dyn Fn(&str) ->
             differences.push(format!("{what}: ours {ours}, coremltools {theirs}"));
         }
     };
-    expect("required", p.required.to_string(), line["required"].to_string());
+    expect("required", p.is_required(opset).to_string(), line["required"].to_string());
     expect("constant", p.is_constant(opset).to_string(), line["constant"].to_string());
     let theirs: BTreeSet<&str> = line["dtypes"].as_array().unwrap().iter().map(|d| d.as_str().unwrap()).collect();
     // Types without a tensor inside (states, lists) have no dtypes in the inventory.
@@ -49,7 +49,7 @@ fn compare(p: &ParamDef, opset: Opset, line: &Value, variables: &dyn Fn(&str) ->
     if var.is_some() {
         expect("variable", format!("{ours:?}"), format!("{var:?}"));
     }
-    if !p.required {
+    if !p.is_required(opset) {
         expect("has a default", p.has_default.to_string(), line.get("default").is_some().to_string());
     }
     differences
@@ -80,7 +80,7 @@ fn definitions_agree_with_coremltools() {
                 };
                 found.extend(differences.into_iter().map(|d| (op.name.into(), name.clone(), format!("{opset}: {d}"))));
             }
-            for p in op.params.iter().filter(|p| p.since <= opset && !params.contains_key(p.name)) {
+            for p in op.params.iter().filter(|p| p.exists_in(opset) && !params.contains_key(p.name)) {
                 found.push((op.name.into(), p.name.into(), format!("{opset}: is not in the inventory")));
             }
         }

@@ -36,6 +36,8 @@ OPS = set(
     reduce_min reduce_prod reduce_sum reduce_sum_square
     reshape transpose expand_dims squeeze concat split stack slice_by_index slice_by_size pad tile gather gather_along_axis
     shape fill range_1d topk upsample_bilinear upsample_nearest_neighbor resize_bilinear
+    quantize dequantize conv_quantized constexpr_affine_dequantize constexpr_blockwise_shift_scale constexpr_cast
+    constexpr_lut_to_dense constexpr_lut_to_sparse constexpr_sparse_blockwise_shift_scale constexpr_sparse_to_dense
     const cond while_loop identity scaled_dot_product_attention
     """.split()
 )

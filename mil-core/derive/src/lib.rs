@@ -14,8 +14,12 @@ mod model;
 ///
 /// On a field: `#[dtype(T)]`, `#[dtype(F16 | F32)]`, `#[dtype(T, iOS17 = U)]`; `#[default(expr)]`, where the expression
 /// may use the fields above it; `#[since(iOS17)]`; `#[constant]` or `#[constant(until = iOS17)]` on tensors that must be
-/// known when the program is built. A field of type `Option<..>` may be absent.
-#[proc_macro_derive(Op, attributes(op, domain, dtype, default, since, constant))]
+/// known when the program is built. A field of type `Option<..>` may be absent; with `#[until(iOS18)]` it must be given in
+/// the opsets before that one, and does not exist from it on.
+///
+/// `#[form(Attributes, iOS18 = InPlace)]` on the struct makes it a `constexpr_` op, and says by opset how its parameters
+/// stand in a file (`mil_core::op::Form`); such an op implements `mil_core::op::Materialize` too.
+#[proc_macro_derive(Op, attributes(op, domain, dtype, default, since, until, constant, form))]
 pub fn derive_op(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
     let input = syn::parse_macro_input!(input as syn::DeriveInput);
     let model = model::Model::parse(&input);

@@ -18,6 +18,8 @@ pub(crate) struct Model<'a> {
     pub(crate) blocks: usize,
     pub(crate) constructor: bool,
     pub(crate) domains: Vec<Domain>,
+    /// Of `constexpr_` ops: how parameters stand in a file.
+    pub(crate) form: Option<Rule>,
     pub(crate) params: Vec<ParamModel<'a>>,
 }
 
@@ -31,6 +33,7 @@ pub(crate) struct ParamModel<'a> {
     pub(crate) optional: bool,
     pub(crate) default: Option<Expr>,
     pub(crate) since: Option<Ident>,
+    pub(crate) until: Option<Ident>,
     /// `Some(None)`: always constant; `Some(Some(opset))`: until that opset.
     pub(crate) constant: Option<Option<Ident>>,
     pub(crate) rule: Option<Rule>,
@@ -84,6 +87,7 @@ impl<'a> Model<'a> {
             })?;
         }
         let domains = input.attrs.iter().filter(|a| a.path().is_ident("domain")).map(|a| a.parse_args());
+        let form = input.attrs.iter().find(|a| a.path().is_ident("form")).map(|a| a.parse_args()).transpose()?;
         let (docs, doc) = docs(&input.attrs);
         if doc.is_empty() {
             return Err(error("an op is documented: its doc comment is the documentation everywhere"));
@@ -98,6 +102,7 @@ impl<'a> Model<'a> {
             blocks,
             constructor,
             domains: domains.collect::<Result<_>>()?,
+            form,
             params: fields.into_iter().map(ParamModel::parse).collect::<Result<_>>()?,
         })
     }
@@ -118,6 +123,11 @@ impl<'a> ParamModel<'a> {
         }
         let since = attr("since").map(|a| a.parse_args::<Ident>()).transpose()?;
         since.as_ref().map(opset_index).transpose()?;
+        let until = attr("until").map(|a| a.parse_args::<Ident>()).transpose()?;
+        until.as_ref().map(opset_index).transpose()?;
+        if until.is_some() && inner.is_none() {
+            return Err(syn::Error::new(ident.span(), "a parameter that ends is an `Option`"));
+        }
         let constant = attr("constant").map(|a| -> Result<Option<Ident>> {
             match &a.meta {
                 Meta::Path(_) => Ok(None),
@@ -144,6 +154,7 @@ impl<'a> ParamModel<'a> {
             optional: inner.is_some(),
             default,
             since,
+            until,
             constant: constant.transpose()?,
             rule: attr("dtype").map(|a| a.parse_args()).transpose()?,
         })

@@ -1,7 +1,7 @@
 //! From what the user gave to arguments: literals get dtypes, defaults are written out, constants become ops.
 
 use crate::{
-    ir::{Argument, Binding, Constant, Known, Literal},
+    ir::{Argument, Attribute, Binding, Constant, Known, Literal},
     op::{AnyArg, Args, OpDef, OpError, Operand, ParamDef, ParamKind},
     types::DType,
 };
@@ -117,13 +117,37 @@ impl Graph {
         Ok(())
     }
 
-    /// Makes `const` ops of the constants among the arguments.
+    /// A `constexpr_` op reads constants, or (from opset iOS18 on) what another one gives.
+    pub(super) fn check_constexpr(&self, def: &'static OpDef, args: &Args) -> Result<(), OpError> {
+        if !def.is_constexpr() {
+            return Ok(());
+        }
+        let form = def.form(self.opset());
+        for (param, p) in def.params.iter().enumerate() {
+            for arg in args.get(param).unwrap_or_default() {
+                let constant = matches!(arg.known, Some(Known::Constant(_)));
+                if !constant && !arg.id.is_some_and(|id| self.function.is_named_by_constexpr(form, id)) {
+                    let message = format!("`{}` must be a constant that is written in place", p.name);
+                    let note = "from opset iOS18 on it may also be what another `constexpr_` op gives";
+                    return Err(OpError::at(p.name, message).note(note).of(def.name));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes `const` ops of the constants among the arguments. Those of a `constexpr_` op stay in place.
     pub(super) fn materialize(&mut self, def: &'static OpDef, args: Args, op: &str) -> Vec<Argument> {
         let mut bound = vec![];
         for (param, p) in def.params.iter().enumerate() {
             let Some(given) = args.get(param) else { continue };
             let mut bindings = Vec::with_capacity(given.len());
             for arg in given {
+                if let (true, Some(Known::Constant(c))) = (def.is_constexpr(), &arg.known) {
+                    self.in_place.extend(arg.id);
+                    bindings.push(Binding::Inline(Attribute::Tensor(c.clone())));
+                    continue;
+                }
                 let id = match (arg.id, &arg.known) {
                     (Some(id), _) => id,
                     (None, Some(Known::Constant(c))) => {

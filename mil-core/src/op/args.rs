@@ -155,13 +155,18 @@ impl Args {
                 .note(format!("set `opset = {}`", self.def.since)));
         }
         for (param, bound) in self.def.params.iter().zip(&self.bound) {
-            if param.required && bound.is_none() {
+            if param.is_required(opset) && bound.is_none() {
                 return Err(OpError::at(param.name, format!("`{name}` needs `{}`", param.name)));
             }
             if bound.is_some() && param.since > opset {
                 let message = format!("`{}` needs opset {}, but the program's is {opset}", param.name, param.since);
                 return Err(OpError::at(param.name, message).note(format!("set `opset = {}`", param.since)));
             }
+        }
+        let ended = |p: &ParamDef| p.until.filter(|until| *until <= opset);
+        if let Some((param, until)) = self.given().find_map(|(p, ..)| Some((p, ended(p)?))) {
+            let message = format!("`{name}` has no `{}` from opset {until} on", param.name);
+            return Err(OpError::at(param.name, message).note("leave it out; see the op for what says it instead"));
         }
         let mut vars: Vec<(&str, &str, &Type, DType)> = vec![];
         for (param, index, arg) in self.given() {

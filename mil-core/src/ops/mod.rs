@@ -12,8 +12,10 @@ pub mod attention;
 pub mod cast;
 pub mod compare;
 pub mod concat;
+pub mod constexpr;
 pub mod control;
 pub mod conv;
+pub mod conv_quantized;
 pub mod einsum;
 pub mod elementwise_binary;
 pub mod elementwise_unary;
@@ -25,6 +27,7 @@ pub mod matmul;
 pub mod norm;
 pub mod pad;
 pub mod pool;
+pub mod quantize;
 pub mod reduce;
 pub mod resize;
 pub(crate) mod rules;
@@ -43,8 +46,10 @@ const LISTS: &[&[&OpDef]] = &[
     cast::OPS,
     compare::OPS,
     concat::OPS,
+    constexpr::OPS,
     control::OPS,
     conv::OPS,
+    conv_quantized::OPS,
     einsum::OPS,
     elementwise_binary::OPS,
     elementwise_unary::OPS,
@@ -54,6 +59,7 @@ const LISTS: &[&[&OpDef]] = &[
     norm::OPS,
     pad::OPS,
     pool::OPS,
+    quantize::OPS,
     reduce::OPS,
     resize::OPS,
     select::OPS,

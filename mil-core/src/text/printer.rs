@@ -83,12 +83,12 @@ impl Printer<'_> {
             self.out.write_str(" = ")?;
         }
         write!(self.out, "{}(", op.def.name)?;
-        for (i, argument) in op.args.iter().enumerate() {
+        for (i, argument) in op.file_inputs(f.opset).iter().enumerate() {
             self.out.write_str(if i == 0 { "" } else { ", " })?;
             self.argument(f, op, argument)?;
         }
         self.out.write_char(')')?;
-        self.attributes((!op.name.is_empty()).then_some(&op.name), &op.attributes)?;
+        self.attributes((!op.name.is_empty()).then_some(&op.name), &op.file_attributes(f.opset))?;
         for (i, block) in op.blocks.iter().enumerate() {
             self.out.write_str(if i == 0 { " " } else { ", " })?;
             let inputs = &f.block(*block).inputs;

@@ -18,6 +18,7 @@
 //! | | `weights` | every weight has its bytes |
 //! | | `inference` | the op's own rule accepts its arguments, and declared types agree with what it infers |
 //! | | `defaults` | parameters with a default are written out |
+//! | | `constexprs` | `constexpr_` ops read constants in place, or (iOS18) each other |
 //! | | `ranks` | nothing has a rank above 5, except constants that only `constexpr_` ops read |
 //! | `opset.rs` | `opsets` | all functions speak the program's opset |
 //! | | `constant_dtypes` | constants are of dtypes that the opset has |
@@ -62,6 +63,7 @@ const FUNCTION_RULES: &[fn(&Function, &mut Report<'_>)] = &[
     types::weights,
     types::inference,
     types::defaults,
+    types::constexprs,
     types::ranks,
     opset::constant_dtypes,
     opset::states,

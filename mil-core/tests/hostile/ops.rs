@@ -23,7 +23,7 @@ pub fn program(c: &mut Choices<'_>) -> Option<Program> {
     let shape = shape(c);
     let mut operands = vec![];
     for param in def.params {
-        if param.since > opset || (!param.required && c.below(3) != 0) {
+        if !param.exists_in(opset) || (!param.is_required(opset) && c.below(3) != 0) {
             continue;
         }
         let operand = match param.kind {
