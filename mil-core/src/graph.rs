@@ -265,10 +265,10 @@ impl Graph {
             return;
         }
         let f = &mut self.function;
-        for op in &f.ops {
-            op.uses().for_each(|v| drop(self.in_place.remove(&v)));
+        let read = f.ops.iter().flat_map(IrOp::uses).chain(f.blocks.iter().flat_map(|b| b.outputs.iter().copied()));
+        for value in read {
+            self.in_place.remove(&value);
         }
-        f.blocks.iter().flat_map(|b| &b.outputs).for_each(|v| drop(self.in_place.remove(v)));
         let Function { ops, blocks, .. } = f;
         let dropped = |op: &OpId| {
             let op = &ops[op.index()];

@@ -35,4 +35,6 @@ pub(crate) const OPS: &[&OpDef] = &[
 ];
 
 #[cfg(test)]
+mod form_tests;
+#[cfg(test)]
 mod testing;
