@@ -93,11 +93,11 @@ mod tests {
 
     #[test]
     fn halves() {
-        // 2049 / 2 is 1024.5, which f16 has; 0.4999 is 0.5 of f16, so that 1.4999 is 1.5 and goes to 2.
-        let x = AnyTensor::new([2], [100.0, 4.5].map(f16::from_f32).to_vec()).unwrap();
-        let scale = Constant::scalar(f16::from_f32(3.002));
+        // 1537 / 1025 is just below 1.5, but 1.5 in f16, which goes to 2.
+        let x = AnyTensor::new([2], [1537.0 / 1024.0, 100.0].map(f16::from_f32).to_vec()).unwrap();
+        let scale = Constant::scalar(f16::from_f32(1025.0 / 1024.0));
         let out = run(|g| mb::quantize(g.input(x), scale, "int8"));
-        assert_eq!(out, [AnyTensor::new([2], vec![33i8, 2]).unwrap()]);
+        assert_eq!(out, [AnyTensor::new([2], vec![2i8, 100]).unwrap()]);
         let x = AnyTensor::new([2], vec![255u8, 1]).unwrap();
         let scale = f16::from_f32(0.1);
         let out = run(|g| mb::dequantize(g.input(x), Constant::scalar(scale)));
