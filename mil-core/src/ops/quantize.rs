@@ -27,18 +27,18 @@ pub(crate) const OPS: &[&OpDef] = &[Quantize::DEF, Dequantize::DEF];
 /// - C6 if they are vectors, `axis` is a dimension of `input`, and they have one element per element of it.
 #[derive(Op, Clone, Debug)]
 #[op(name = "quantize", since = iOS17)]
-#[domain(S = F16 | F32)]
-#[domain(D = I8 | U8)]
+#[domain(SrcT = F16 | F32)]
+#[domain(DstT = I8 | U8)]
 pub struct Quantize {
     /// Any tensor.
-    #[dtype(S)]
+    #[dtype(SrcT)]
     pub input: Arg,
     /// What stands for 0; 0 if absent.
-    #[dtype(D)]
+    #[dtype(DstT)]
     #[constant]
     pub zero_point: Option<Arg>,
     /// The distance between neighbouring integers.
-    #[dtype(S)]
+    #[dtype(SrcT)]
     #[constant]
     pub scale: Arg,
     /// The dimension that vectors in `scale` and `zero_point` run along.
@@ -57,18 +57,18 @@ pub struct Quantize {
 /// - C3 if they are vectors, `axis` is a dimension of `input`, and they have one element per element of it.
 #[derive(Op, Clone, Debug)]
 #[op(name = "dequantize", since = iOS17)]
-#[domain(S = I8 | U8)]
-#[domain(D = F16 | F32)]
+#[domain(SrcT = I8 | U8)]
+#[domain(DstT = F16 | F32)]
 pub struct Dequantize {
     /// Any tensor.
-    #[dtype(S)]
+    #[dtype(SrcT)]
     pub input: Arg,
     /// What stands for 0; 0 if absent.
-    #[dtype(S)]
+    #[dtype(SrcT)]
     #[constant]
     pub zero_point: Option<Arg>,
     /// The distance between neighbouring integers.
-    #[dtype(D)]
+    #[dtype(DstT)]
     #[constant]
     pub scale: Arg,
     /// The dimension that vectors in `scale` and `zero_point` run along.

@@ -22,20 +22,20 @@ use super::{
 #[derive(Op, Clone, Debug)]
 #[op(name = "constexpr_affine_dequantize", since = iOS16)]
 #[form(Attributes)]
-#[domain(S = I8 | U8)]
-#[domain(Z = F32 | I8 | U8)]
-#[domain(D = F16 | F32)]
+#[domain(SrcT = I8 | U8)]
+#[domain(ZeroPointT = F32 | I8 | U8)]
+#[domain(DstT = F16 | F32)]
 pub struct ConstexprAffineDequantize {
     /// The integers.
-    #[dtype(S)]
+    #[dtype(SrcT)]
     #[constant]
     pub quantized_data: Arg,
     /// What stands for 0.
-    #[dtype(Z)]
+    #[dtype(ZeroPointT)]
     #[constant]
     pub zero_point: Arg,
     /// The distance between neighbouring integers.
-    #[dtype(D)]
+    #[dtype(DstT)]
     #[constant]
     pub scale: Arg,
     /// The dimension that vectors in `scale` and `zero_point` run along.
@@ -126,20 +126,20 @@ impl Materialize for ConstexprCast {
 #[derive(Op, Clone, Debug)]
 #[op(name = "constexpr_blockwise_shift_scale", since = iOS18)]
 #[form(InPlace)]
-#[domain(S = F16 | F32 | I4 | I8 | U4 | U8)]
-#[domain(D = F16 | F32)]
-#[domain(O = F16 | F32 | I4 | I8 | U4 | U8)]
+#[domain(SrcT = F16 | F32 | I4 | I8 | U4 | U8)]
+#[domain(DstT = F16 | F32)]
+#[domain(OffsetT = F16 | F32 | I4 | I8 | U4 | U8)]
 pub struct ConstexprBlockwiseShiftScale {
     /// The numbers.
-    #[dtype(S)]
+    #[dtype(SrcT)]
     #[constant]
     pub data: Arg,
     /// One per block.
-    #[dtype(D)]
+    #[dtype(DstT)]
     #[constant]
     pub scale: Arg,
     /// One per block; 0 if absent.
-    #[dtype(O)]
+    #[dtype(OffsetT)]
     #[constant]
     pub offset: Option<Arg>,
 }
@@ -230,24 +230,24 @@ impl Materialize for ConstexprBlockwiseShiftScale {
 #[derive(Op, Clone, Debug)]
 #[op(name = "constexpr_sparse_blockwise_shift_scale", since = iOS18, outputs = 2)]
 #[form(InPlace)]
-#[domain(S = F16 | F32 | I4 | I8 | U4 | U8)]
-#[domain(D = F16 | F32)]
-#[domain(O = F16 | F32 | I4 | I8 | U4 | U8)]
+#[domain(SrcT = F16 | F32 | I4 | I8 | U4 | U8)]
+#[domain(DstT = F16 | F32)]
+#[domain(OffsetT = F16 | F32 | I4 | I8 | U4 | U8)]
 pub struct ConstexprSparseBlockwiseShiftScale {
     /// 1 where an element is present; of the shape of the dense tensor.
     #[dtype(U1)]
     #[constant]
     pub data_mask: Arg,
     /// The elements that are present, in order.
-    #[dtype(S)]
+    #[dtype(SrcT)]
     #[constant]
     pub nonzero_data: Arg,
     /// One per block of the dense tensor.
-    #[dtype(D)]
+    #[dtype(DstT)]
     #[constant]
     pub scale: Arg,
     /// One per block of the dense tensor; 0 if absent.
-    #[dtype(O)]
+    #[dtype(OffsetT)]
     #[constant]
     pub offset: Option<Arg>,
 }
