@@ -115,6 +115,8 @@ pub struct Graph {
     counters: BTreeMap<&'static str, usize>,
     /// Whether the function was finished before and is being changed.
     reopened: bool,
+    /// Values that a `constexpr_` op has in place; the `const` is not needed unless another op reads it.
+    in_place: HashSet<ValueId>,
 }
 
 static NEXT_GRAPH: AtomicU32 = AtomicU32::new(0);
@@ -131,6 +133,7 @@ impl Graph {
             names: HashSet::new(),
             counters: BTreeMap::new(),
             reopened: false,
+            in_place: HashSet::new(),
         }
     }
 
@@ -208,6 +211,7 @@ impl Graph {
         let types: Vec<BlockTypes> = blocks.iter().map(|b| self.block_types(*b)).collect();
         let mut cx = crate::op::Cx::new(self.opset(), &name, &types);
         let inferred = def.infer(&args, &mut cx)?;
+        self.check_constexpr(def, &args)?;
         self.fill_defaults(def, &mut args)?;
         let is_const = blocks.is_empty() && !def.params.is_empty() && args.all_const();
         let args = self.materialize(def, args, &name);
@@ -255,7 +259,26 @@ impl Graph {
             let id = self.output_value(&output.value, &current, &name, i)?;
             self.function.blocks[self.function.body.index()].outputs.push(id);
         }
+        self.drop_constants_in_place();
         Ok(self.function)
+    }
+
+    /// Takes out the `const` ops that only `constexpr_` ops read, which have them in place.
+    fn drop_constants_in_place(&mut self) {
+        if self.in_place.is_empty() {
+            return;
+        }
+        let f = &mut self.function;
+        let read = f.ops.iter().flat_map(IrOp::uses).chain(f.blocks.iter().flat_map(|b| b.outputs.iter().copied()));
+        for value in read {
+            self.in_place.remove(&value);
+        }
+        let Function { ops, blocks, .. } = f;
+        let dropped = |op: &OpId| {
+            let op = &ops[op.index()];
+            op.def.is_const() && op.outputs.iter().all(|v| self.in_place.contains(v))
+        };
+        blocks.iter_mut().for_each(|b| b.ops.retain(|op| !dropped(op)));
     }
 
     /// The value itself under its output name; a copy of it where it cannot be renamed (an input, a constant, or a value

@@ -1,6 +1,6 @@
 //! The program as bytes inside the binary, and where its weights come from.
 
-use mil_core::ir::{Attribute, Program};
+use mil_core::ir::Program;
 use proc_macro2::TokenStream;
 use quote::quote;
 
@@ -17,12 +17,11 @@ pub(crate) fn to_bytes(program: &Program) -> Result<Vec<u8>, String> {
 /// Where the weights come from, as a `mil::__private::Weights`.
 pub(crate) fn weights(attr: &ProgramAttr, lowering: &Lowering) -> TokenStream {
     let Some(file) = &lowering.weights else { return quote!(::mil::__private::Embedded::None) };
-    let uses_any = lowering.program.iter().flat_map(|p| p.functions.values()).any(|f| {
-        f.walk().into_iter().any(|op| {
-            let val = f.op(op).attributes.get("val");
-            matches!(val, Some(Attribute::Tensor(c)) if c.weight_name().is_some())
-        })
-    });
+    let uses_any = lowering
+        .program
+        .iter()
+        .flat_map(|p| p.functions.values())
+        .any(|f| f.walk().into_iter().any(|op| f.op(op).constants().any(|c| c.weight_name().is_some())));
     if !uses_any {
         return quote!(::mil::__private::Embedded::None);
     }

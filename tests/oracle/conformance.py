@@ -43,6 +43,8 @@ OPS = set(
     lstm gru rnn
     resize resize_nearest_neighbor crop_resize resample affine
     random_bernoulli random_categorical random_normal random_uniform
+    quantize dequantize conv_quantized constexpr_affine_dequantize constexpr_blockwise_shift_scale constexpr_cast
+    constexpr_lut_to_dense constexpr_lut_to_sparse constexpr_sparse_blockwise_shift_scale constexpr_sparse_to_dense
     const cond while_loop identity scaled_dot_product_attention
     """.split()
 )

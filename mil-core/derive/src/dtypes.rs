@@ -71,6 +71,11 @@ impl Parse for Rule {
 }
 
 impl Rule {
+    /// What holds from which opset on.
+    pub(crate) fn steps(&self) -> impl Iterator<Item = (Ident, &Ident)> {
+        self.steps.iter().filter_map(|(opset, spec)| Some((ident(OPSETS[*opset]), spec.first()?)))
+    }
+
     /// The `Allowed` entries: one per opset where something changes.
     pub(crate) fn tokens(&self, domains: &[Domain]) -> TokenStream {
         let mut entries: Vec<(usize, Option<String>, Vec<String>)> = vec![];

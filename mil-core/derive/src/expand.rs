@@ -57,6 +57,14 @@ fn implementation(op: &Model<'_>) -> TokenStream {
     let (required, others): (Vec<_>, Vec<_>) = op.params.iter().enumerate().partition(|(_, p)| p.required());
     let bind = required.into_iter().chain(others).map(|(index, p)| bind(index, p));
     let fields = op.params.iter().map(|p| p.ident);
+    let forms = op.form.iter().flat_map(|f| f.steps());
+    let forms = forms.map(|(since, form)| quote!((crate::types::Opset::#since, crate::op::Form::#form)));
+    let materialize = match op.form {
+        Some(_) => quote!(::core::option::Option::Some(
+            |args| crate::op::Materialize::materialize(&<#ty as crate::op::Op>::bind(args)?)
+        )),
+        None => quote!(::core::option::Option::None),
+    };
     let defaults = op.params.iter().filter(|p| p.default.is_some()).map(|p| {
         let (id, text) = (p.ident, p.ident.to_string());
         quote!(crate::op::Param::literal(&self.#id).map(|l| (#text, l)))
@@ -70,6 +78,8 @@ fn implementation(op: &Model<'_>) -> TokenStream {
                 params: &[#(#params),*],
                 outputs: #outputs,
                 blocks: #blocks,
+                forms: &[#(#forms),*],
+                materialize_fn: #materialize,
                 infer_fn: |args, cx| crate::op::Infer::infer(&<#ty as crate::op::Op>::bind(args)?, cx),
                 defaults_fn: |args| Ok(crate::op::Op::defaults(&<#ty as crate::op::Op>::bind(args)?)),
             };

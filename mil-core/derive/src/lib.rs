@@ -17,7 +17,10 @@ mod model;
 /// known when the program is built; `#[in_place]` on what files hold in the op itself and not in a `const`. A field of type
 /// `Option<..>` may be absent; with `#[until(iOS17)]` it is there before that opset only, and with `#[needed]` it must be
 /// given in the opsets that have it.
-#[proc_macro_derive(Op, attributes(op, domain, dtype, default, since, until, needed, constant, in_place))]
+///
+/// `#[form(Attributes, iOS18 = InPlace)]` on the struct makes it a `constexpr_` op, and says by opset how its parameters
+/// stand in a file (`mil_core::op::Form`); such an op implements `mil_core::op::Materialize` too.
+#[proc_macro_derive(Op, attributes(op, domain, dtype, default, since, until, needed, constant, in_place, form))]
 pub fn derive_op(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
     let input = syn::parse_macro_input!(input as syn::DeriveInput);
     let model = model::Model::parse(&input);

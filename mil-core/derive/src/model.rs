@@ -18,6 +18,8 @@ pub(crate) struct Model<'a> {
     pub(crate) blocks: usize,
     pub(crate) constructor: bool,
     pub(crate) domains: Vec<Domain>,
+    /// Of `constexpr_` ops: how parameters stand in a file.
+    pub(crate) form: Option<Rule>,
     pub(crate) params: Vec<ParamModel<'a>>,
 }
 
@@ -89,6 +91,7 @@ impl<'a> Model<'a> {
             })?;
         }
         let domains = input.attrs.iter().filter(|a| a.path().is_ident("domain")).map(|a| a.parse_args());
+        let form = input.attrs.iter().find(|a| a.path().is_ident("form")).map(|a| a.parse_args()).transpose()?;
         let (docs, doc) = docs(&input.attrs);
         if doc.is_empty() {
             return Err(error("an op is documented: its doc comment is the documentation everywhere"));
@@ -103,6 +106,7 @@ impl<'a> Model<'a> {
             blocks,
             constructor,
             domains: domains.collect::<Result<_>>()?,
+            form,
             params: fields.into_iter().map(ParamModel::parse).collect::<Result<_>>()?,
         })
     }

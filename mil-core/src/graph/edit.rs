@@ -30,6 +30,7 @@ impl Graph {
             names,
             counters: BTreeMap::new(),
             reopened: true,
+            in_place: HashSet::new(),
         }
     }
 

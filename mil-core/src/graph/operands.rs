@@ -117,14 +117,36 @@ impl Graph {
         Ok(())
     }
 
-    /// Makes `const` ops of the constants among the arguments.
+    /// A `constexpr_` op reads constants, or (from opset iOS18 on) what another one gives.
+    pub(super) fn check_constexpr(&self, def: &'static OpDef, args: &Args) -> Result<(), OpError> {
+        if !def.is_constexpr() {
+            return Ok(());
+        }
+        let form = def.form(self.opset());
+        for (param, p) in def.params.iter().enumerate() {
+            for arg in args.get(param).unwrap_or_default() {
+                let constant = matches!(arg.known, Some(Known::Constant(_)));
+                if !constant && !arg.id.is_some_and(|id| self.function.is_named_by_constexpr(form, id)) {
+                    let message = format!("`{}` must be a constant that is written in place", p.name);
+                    let note = "from opset iOS18 on it may also be what another `constexpr_` op gives";
+                    return Err(OpError::at(p.name, message).note(note).of(def.name));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes `const` ops of the constants among the arguments. Those of a `constexpr_` op stay in place.
     pub(super) fn materialize(&mut self, def: &'static OpDef, args: Args, op: &str) -> Vec<Argument> {
         let mut bound = vec![];
         for (param, p) in def.params.iter().enumerate() {
             let Some(given) = args.get(param) else { continue };
             let mut bindings = Vec::with_capacity(given.len());
             for arg in given {
-                if let (true, Some(Known::Constant(c))) = (p.in_place, &arg.known) {
+                if let (true, Some(Known::Constant(c))) = (p.in_place || def.is_constexpr(), &arg.known) {
+                    if def.is_constexpr() {
+                        self.in_place.extend(arg.id);
+                    }
                     bindings.push(Binding::Inline(Attribute::Tensor(c.clone())));
                     continue;
                 }

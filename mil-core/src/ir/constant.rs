@@ -111,6 +111,23 @@ impl Constant {
         Constant::from_bytes(T::DTYPE, shape, bytes)
     }
 
+    /// A constant of integers of any integer dtype; those smaller than a byte are packed.
+    ///
+    /// # Errors
+    /// If they are not exactly as many as the shape has, one does not fit the dtype, or the dtype is none of integers.
+    pub fn integers(dtype: DType, shape: impl Into<Vec<usize>>, values: &[i64]) -> Result<Constant, String> {
+        let range = dtype.int_range().ok_or_else(|| format!("{dtype} is no integer dtype"))?;
+        if let Some(v) = values.iter().find(|v| i128::from(**v) < range.0 || i128::from(**v) > range.1) {
+            return Err(format!("`{v}` does not fit `{dtype}`"));
+        }
+        if !dtype.is_sub_byte() {
+            let bytes: Vec<u8> =
+                values.iter().flat_map(|v| v.to_le_bytes().into_iter().take(dtype.bits() / 8)).collect();
+            return Constant::from_bytes(dtype, shape, bytes);
+        }
+        Constant::from_bytes(dtype, shape, pack(dtype.bits(), values.iter().map(|v| *v as u8), values.len()))
+    }
+
     /// A constant of rank 0.
     pub fn scalar<T: Element>(value: T) -> Constant {
         let mut bytes = Vec::new();
@@ -235,15 +252,33 @@ impl Constant {
     }
 }
 
+/// The low bits of each value in a stream, least significant bit first: the reverse of [`unpack`].
+pub(crate) fn pack(bits: usize, values: impl Iterator<Item = u8>, count: usize) -> Vec<u8> {
+    let mut bytes = vec![0; (count * bits).div_ceil(8)];
+    for (i, v) in values.take(count).enumerate() {
+        let (at, shift) = (i * bits / 8, i * bits % 8);
+        let wide = u16::from(v & (0xffu16 >> (8 - bits)) as u8) << shift;
+        bytes[at] |= wide as u8;
+        if wide > 0xff {
+            bytes[at + 1] |= (wide >> 8) as u8;
+        }
+    }
+    bytes
+}
+
+/// One element of such a stream, of 8 bits or less, as the bits that it has there.
+pub(crate) fn element_bits(bytes: &[u8], bits: usize, i: usize) -> u8 {
+    let (at, shift) = (i * bits / 8, i * bits % 8);
+    let next = if shift + bits > 8 { u16::from(bytes[at + 1]) << 8 } else { 0 };
+    ((u16::from(bytes[at]) | next) >> shift) as u8 & (0xffu16 >> (8 - bits)) as u8
+}
+
 /// Sub-byte integers out of a stream that is packed least significant bit first and may straddle bytes.
 fn unpack(bytes: &[u8], dtype: DType, count: usize) -> Vec<i64> {
     let bits = dtype.bits();
     (0..count)
         .map(|i| {
-            let raw = (0..bits).fold(0i64, |v, b| {
-                let at = i * bits + b;
-                v | i64::from(bytes[at / 8] >> (at % 8) & 1) << b
-            });
+            let raw = i64::from(element_bits(bytes, bits, i));
             let negative = !dtype.is_unsigned() && raw >> (bits - 1) & 1 == 1;
             if negative { raw - (1 << bits) } else { raw }
         })
@@ -297,6 +332,13 @@ mod tests {
         assert_eq!(c.ints(), Some(vec![1, 2, 3, 4, 5, 6, 7, 0, 1]));
         let c = Constant::from_bytes(DType::I4, [3], vec![0x7f, 0x08]).unwrap();
         assert_eq!(c.ints(), Some(vec![-1, 7, -8]));
+        for dtype in [DType::U1, DType::U2, DType::U3, DType::U4, DType::U6, DType::U8, DType::I4, DType::I16] {
+            let (min, max) = dtype.int_range().unwrap();
+            let values: Vec<i64> = (0..19).map(|i| (min + i * 5 % (max - min + 1)) as i64).collect();
+            assert_eq!(Constant::integers(dtype, [19], &values).unwrap().ints(), Some(values), "{dtype}");
+            assert!(Constant::integers(dtype, [1], &[max as i64 + 1]).unwrap_err().contains("does not fit"));
+        }
+        assert!(Constant::integers(DType::F32, [1], &[1]).is_err());
     }
 
     #[test]

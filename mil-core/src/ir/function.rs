@@ -1,9 +1,9 @@
 //! Functions: arenas of ops, values and blocks.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use crate::{
-    op::{AnyArg, Args, OpDef},
+    op::{AnyArg, Args, Form, OpDef},
     types::{Opset, Type},
 };
 
@@ -83,6 +83,70 @@ impl Op {
         self.args.iter().flat_map(|a| &a.bindings).filter_map(|b| match b {
             Binding::Value(v) => Some(*v),
             Binding::Inline(_) => None,
+        })
+    }
+
+    /// The arguments that a file of this opset holds as inputs.
+    pub fn file_inputs(&self, opset: Opset) -> &[Argument] {
+        if self.def.form(opset) == Form::Attributes { &[] } else { &self.args }
+    }
+
+    /// The attributes that a file of this opset holds, `name` aside: the op's own, and those arguments that are written as
+    /// attributes ([`Form::Attributes`]).
+    pub fn file_attributes(&self, opset: Opset) -> Cow<'_, BTreeMap<String, Attribute>> {
+        if self.def.form(opset) != Form::Attributes {
+            return Cow::Borrowed(&self.attributes);
+        }
+        let mut all = self.attributes.clone();
+        for argument in &self.args {
+            if let [Binding::Inline(value)] = &argument.bindings[..] {
+                all.insert(self.def.params[argument.param].name.to_string(), value.clone());
+            }
+        }
+        Cow::Owned(all)
+    }
+
+    /// Takes the parameters out of the attributes that a file of this opset holds: the reverse of
+    /// [`Op::file_attributes`].
+    pub fn take_arguments(
+        def: &'static OpDef,
+        opset: Opset,
+        attributes: &mut BTreeMap<String, Attribute>,
+    ) -> Vec<Argument> {
+        if def.form(opset) != Form::Attributes {
+            return vec![];
+        }
+        let params = def.params.iter().enumerate();
+        params
+            .filter_map(|(param, p)| {
+                let value = attributes.remove(p.name)?;
+                Some(Argument { param, bindings: vec![Binding::Inline(value)] })
+            })
+            .collect()
+    }
+
+    /// The tensors that the op itself holds: the value of a `const`, and arguments written in place.
+    pub fn constants(&self) -> impl Iterator<Item = &Constant> {
+        let bound = self.args.iter().flat_map(|a| &a.bindings);
+        let in_place = bound.filter_map(|b| match b {
+            Binding::Inline(value) => Some(value),
+            Binding::Value(_) => None,
+        });
+        self.attributes.values().chain(in_place).filter_map(|a| match a {
+            Attribute::Tensor(c) => Some(c),
+            _ => None,
+        })
+    }
+
+    fn constants_mut(&mut self) -> impl Iterator<Item = &mut Constant> {
+        let bound = self.args.iter_mut().flat_map(|a| &mut a.bindings);
+        let in_place = bound.filter_map(|b| match b {
+            Binding::Inline(value) => Some(value),
+            Binding::Value(_) => None,
+        });
+        self.attributes.values_mut().chain(in_place).filter_map(|a| match a {
+            Attribute::Tensor(c) => Some(c),
+            _ => None,
         })
     }
 
@@ -239,6 +303,37 @@ impl Function {
         args
     }
 
+    /// Whether a `constexpr_` op whose parameters stand in this form may name a value: what another one gives, or a
+    /// constant.
+    pub(crate) fn is_named_by_constexpr(&self, form: Form, id: ValueId) -> bool {
+        match self.value(id).def {
+            Def::Op(op, _) => {
+                let def = self.op(op).def;
+                form == Form::InPlace && (def.is_constexpr() || def.is_const())
+            }
+            Def::Input(_) | Def::BlockInput(..) => false,
+        }
+    }
+
+    /// The outputs of a `constexpr_` op, unpacked. `find` has those of other `constexpr_` ops that it reads.
+    ///
+    /// # Errors
+    /// As [`OpDef::materialize`].
+    pub fn materialize(
+        &self,
+        op: &Op,
+        find: &dyn Fn(ValueId) -> Option<Constant>,
+    ) -> Result<Vec<Constant>, crate::op::OpError> {
+        let mut args = self.args(op);
+        for argument in &op.args {
+            let [Binding::Value(id)] = argument.bindings[..] else { continue };
+            if let Some(constant) = find(id) {
+                args.set(argument.param, vec![AnyArg::constant(constant)]);
+            }
+        }
+        op.def.materialize(&args, self.opset)
+    }
+
     /// A value as an argument.
     pub fn arg(&self, id: ValueId) -> AnyArg {
         let v = self.value(id);
@@ -276,16 +371,18 @@ impl Function {
     /// See [`Program::attach_weights`](super::Program::attach_weights).
     pub(crate) fn attach_weights(&mut self, find: &dyn Fn(&str) -> Option<Constant>) -> Result<(), String> {
         for op in &mut self.ops {
-            let Some(Attribute::Tensor(c)) = op.attributes.get_mut("val") else { continue };
-            let Some(name) = c.weight_name() else { continue };
-            let found = find(name).ok_or_else(|| format!("there is no weight named `{name}`"))?;
-            if (found.dtype(), found.shape()) != (c.dtype(), c.shape()) {
-                return Err(format!("weight `{name}` is {}, but the program was built for {}", found.ty(), c.ty()));
+            for c in op.constants_mut() {
+                let Some(name) = c.weight_name() else { continue };
+                let found = find(name).ok_or_else(|| format!("there is no weight named `{name}`"))?;
+                if (found.dtype(), found.shape()) != (c.dtype(), c.shape()) {
+                    return Err(format!("weight `{name}` is {}, but the program was built for {}", found.ty(), c.ty()));
+                }
+                *c = found;
             }
+            let Some(value) = op.constant().cloned() else { continue };
             for &out in &op.outputs {
-                self.values[out.index()].known = Some(Known::Constant(found.clone()));
+                self.values[out.index()].known = Some(Known::Constant(value.clone()));
             }
-            *c = found;
         }
         Ok(())
     }

@@ -86,6 +86,14 @@ impl Literal {
             });
             return Constant::strings(shape, strings.collect::<Result<_, _>>()?);
         }
+        if dtype.is_sub_byte() {
+            let int = |leaf: &Literal| match leaf {
+                Literal::Int(v) => Ok(*v),
+                other => Err(format!("`{other}` does not fit `{dtype}`")),
+            };
+            let ints = leaves.iter().map(int).collect::<Result<Vec<_>, _>>()?;
+            return Constant::integers(dtype, shape, &ints);
+        }
         let mut bytes = Vec::new();
         for leaf in leaves {
             let misfit = || format!("`{leaf}` does not fit `{dtype}`");
@@ -106,7 +114,7 @@ impl Literal {
                         _ => return Err(misfit()),
                     }
                 }
-                (Literal::Int(v), d) if d.is_int() && !d.is_sub_byte() => {
+                (Literal::Int(v), d) if d.is_int() => {
                     let (min, max) = d.int_range().ok_or_else(misfit)?;
                     if i128::from(*v) < min || i128::from(*v) > max {
                         return Err(misfit());
@@ -193,6 +201,8 @@ mod tests {
         assert_eq!(Literal::from([2, 3]).constant(DType::I32).unwrap(), Constant::vector(&[2i32, 3]));
         assert_eq!(Literal::from([[1, 2], [3, 4]]).constant(DType::F32).unwrap().shape(), [2, 2]);
         assert_eq!(Literal::from(-1).constant(DType::I8).unwrap(), Constant::scalar(-1i8));
+        let packed = Constant::from_bytes(DType::I4, [3], vec![0x7f, 0x08]).unwrap();
+        assert_eq!(Literal::from([-1, 7, -8]).constant(DType::I4).unwrap(), packed);
     }
 
     #[test]
@@ -200,6 +210,7 @@ mod tests {
         assert!(Literal::from(300).constant(DType::U8).unwrap_err().contains("does not fit `u8`"));
         assert!(Literal::from(1e6).constant(DType::F16).is_err());
         assert!(Literal::from(0.5).constant(DType::I32).is_err());
+        assert!(Literal::from(4).constant(DType::U2).unwrap_err().contains("does not fit `u2`"));
         assert!(Literal::List(vec![Literal::from([1]), Literal::from([1, 2])]).constant(DType::I32).is_err());
     }
 }

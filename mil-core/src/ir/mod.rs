@@ -13,6 +13,7 @@ pub mod loc;
 pub mod program;
 
 pub use constant::{Constant, Element, f16_from_f64};
+pub(crate) use constant::{element_bits, pack};
 pub use feature::Feature;
 pub use function::{Argument, Binding, Block, BlockId, Def, Function, Op, OpId, ValueData, ValueId};
 pub use known::Known;

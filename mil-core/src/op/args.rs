@@ -167,6 +167,11 @@ impl Args {
                 return Err(OpError::at(param.name, message).note("leave it out"));
             }
         }
+        let ended = |p: &ParamDef| p.until.filter(|until| *until <= opset);
+        if let Some((param, until)) = self.given().find_map(|(p, ..)| Some((p, ended(p)?))) {
+            let message = format!("`{name}` has no `{}` from opset {until} on", param.name);
+            return Err(OpError::at(param.name, message).note("leave it out; see the op for what says it instead"));
+        }
         let mut vars: Vec<(&str, &str, &Type, DType)> = vec![];
         for (param, index, arg) in self.given() {
             let fail = |message: String| {

@@ -10,7 +10,7 @@ use super::{
     infer::{Cx, Inferred},
     param::ParamKind,
 };
-use crate::ir::Literal;
+use crate::ir::{Constant, Literal};
 
 /// The dtypes that a parameter takes from an opset on.
 #[derive(Clone, Copy, Debug)]
@@ -81,6 +81,17 @@ pub enum Outputs {
     Variadic,
 }
 
+/// How an op's parameters stand in a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Form {
+    /// As inputs that name values; a constant is an op `const`.
+    Inputs,
+    /// As inputs: a constant is written in place, and what another op gives is named.
+    InPlace,
+    /// As attributes, so that all are constants.
+    Attributes,
+}
+
 /// Parameters with their defaults.
 pub type Defaults = Vec<(&'static str, Literal)>;
 
@@ -98,11 +109,18 @@ pub struct OpDef {
     pub outputs: Outputs,
     /// How many nested blocks it has.
     pub blocks: usize,
+    /// Of `constexpr_` ops: from `.0` on, parameters stand as `.1` says. Empty: they are inputs.
+    pub forms: &'static [(Opset, Form)],
+    /// Of `constexpr_` ops: binds and computes; called through [`OpDef::materialize`].
+    pub materialize_fn: Option<fn(&Args) -> Result<Vec<Constant>, OpError>>,
     /// Binds and infers; called through [`OpDef::infer`].
     pub infer_fn: fn(&Args, &mut Cx<'_>) -> Result<Vec<Inferred>, OpError>,
     /// Binds and tells the filled-in defaults; called through [`OpDef::defaults`].
     pub defaults_fn: fn(&Args) -> Result<Defaults, OpError>,
 }
+
+/// No output of a `constexpr_` op may be larger: a file of a few bytes must not exhaust memory.
+const MAX_BYTES: usize = 1 << 33;
 
 impl OpDef {
     /// The index of a parameter.
@@ -113,6 +131,38 @@ impl OpDef {
     /// Whether this is `const`, whose value is an attribute and not a parameter.
     pub fn is_const(&self) -> bool {
         self.name == "const"
+    }
+
+    /// How parameters stand in a file of an opset.
+    pub fn form(&self, opset: Opset) -> Form {
+        self.forms.iter().rev().find(|(since, _)| *since <= opset).map_or(Form::Inputs, |(_, form)| *form)
+    }
+
+    /// Whether this is a `constexpr_` op: a packed constant and how to unpack it. It reads constants only, and Core ML
+    /// unpacks it when the model is loaded, or while it runs.
+    pub fn is_constexpr(&self) -> bool {
+        self.materialize_fn.is_some()
+    }
+
+    /// The unpacked outputs of a `constexpr_` op whose arguments are all known constants.
+    ///
+    /// # Errors
+    /// If this is another op, it cannot be with these arguments, one is not known, or an output is too large.
+    pub fn materialize(&self, args: &Args, opset: Opset) -> Result<Vec<Constant>, OpError> {
+        let Some(materialize) = self.materialize_fn else {
+            return Err(
+                OpError::new("computes when the program runs; only `constexpr_` ops are unpacked").of(self.name)
+            );
+        };
+        for output in self.infer(args, &mut Cx::new(opset, "", &[]).reading())? {
+            let Some(ty) = output.ty.tensor() else { continue };
+            let count = ty.shape.fixed().and_then(|s| s.iter().try_fold(1usize, |n, d| n.checked_mul(*d)));
+            if count.and_then(|n| ty.dtype.packed_len(n)).is_none_or(|bytes| bytes > MAX_BYTES) {
+                let message = format!("unpacks to {ty}, which is more than {} GiB", MAX_BYTES >> 30);
+                return Err(OpError::new(message).of(self.name));
+            }
+        }
+        materialize(args).map_err(|e| e.of(self.name))
     }
 
     /// The types and known values of the outputs: the one inference, for macro, builder and reader alike.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::{
-    ir::Known,
+    ir::{Constant, Known},
     types::{Dim, Opset, TensorType, Type, scope_id},
 };
 
@@ -86,4 +86,13 @@ pub trait Infer {
     /// # Errors
     /// If the op cannot be with these arguments; the error names the parameter.
     fn infer(&self, cx: &mut Cx<'_>) -> Result<Vec<Inferred>, OpError>;
+}
+
+/// What a `constexpr_` op unpacks to.
+pub trait Materialize {
+    /// The outputs, exactly as Core ML has them. The arguments were inferred, and are known constants.
+    ///
+    /// # Errors
+    /// If an argument is not known after all, or its bytes are not attached.
+    fn materialize(&self) -> Result<Vec<Constant>, OpError>;
 }

@@ -14,9 +14,9 @@ pub mod param;
 
 pub use args::{AnyArg, Arg, Args};
 pub use call::{Call, FromOutputs, Operand};
-pub use def::{Allowed, OpDef, Outputs, ParamDef};
+pub use def::{Allowed, Form, OpDef, Outputs, ParamDef};
 pub use error::OpError;
-pub use infer::{BlockTypes, Cx, Infer, Inferred};
+pub use infer::{BlockTypes, Cx, Infer, Inferred, Materialize};
 pub use param::{Param, ParamKind};
 
 /// A bound op. `#[derive(Op)]` implements it; see the module documentation.

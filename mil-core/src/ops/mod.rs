@@ -13,8 +13,10 @@ pub mod band_part;
 pub mod cast;
 pub mod compare;
 pub mod concat;
+pub mod constexpr;
 pub mod control;
 pub mod conv;
+pub mod conv_quantized;
 pub mod crop_resize;
 pub mod cumsum;
 pub mod einsum;
@@ -30,6 +32,7 @@ pub mod non_zero;
 pub mod norm;
 pub mod pad;
 pub mod pool;
+pub mod quantize;
 pub mod random;
 pub mod rearrange;
 pub mod recurrent;
@@ -59,10 +62,12 @@ const LISTS: &[&[&OpDef]] = &[
     cast::OPS,
     compare::OPS,
     concat::OPS,
+    constexpr::OPS,
     control::OPS,
     conv::OPS,
     cumsum::OPS,
     crop_resize::OPS,
+    conv_quantized::OPS,
     einsum::OPS,
     elementwise_binary::OPS,
     elementwise_unary::OPS,
@@ -76,6 +81,7 @@ const LISTS: &[&[&OpDef]] = &[
     pool::OPS,
     rearrange::OPS,
     recurrent::OPS,
+    quantize::OPS,
     reduce::OPS,
     reshape_like::OPS,
     random::OPS,

@@ -17,7 +17,7 @@ use crate::{
         Argument, Attribute, Binding, Block, BlockId, Constant, Def, Feature, Function, Known, Metadata, Op, OpId,
         Program, ValueId,
     },
-    op::{BlockTypes, Cx, Inferred},
+    op::{BlockTypes, Cx, Form, Inferred, OpDef},
     ops,
     types::{Dim, Domain, Opset, Symbol, TensorType, Type},
 };
@@ -290,13 +290,15 @@ impl Decoder<'_> {
             let bindings = argument.arguments.iter().map(|b| self.binding(b, param));
             args.push(Argument { param: index, bindings: bindings.collect::<Result<_, _>>()? });
         }
+        let mut attributes = read_attributes(&op.attributes, self.source)?;
+        attributes.remove(NAME);
+        self.check_form(def, op)?;
+        args.extend(Op::take_arguments(def, self.opset, &mut attributes));
         args.sort_by_key(|a| a.param);
         if op.blocks.len() != def.blocks {
             return Err(SpecError::new(format!("it has {} blocks, found {}", def.blocks, op.blocks.len())));
         }
         let blocks = op.blocks.iter().map(|b| self.nested(b)).collect::<Result<Vec<_>, _>>()?;
-        let mut attributes = read_attributes(&op.attributes, self.source)?;
-        attributes.remove(NAME);
         let declared = op.outputs.iter().map(|o| self.declared(o)).collect::<Result<Vec<_>, _>>()?;
         let new = Op { def, name: name.to_string(), args, blocks, outputs: vec![], attributes };
         let (inferred, is_const) = self.infer(&new, &op.outputs)?;
@@ -314,6 +316,22 @@ impl Decoder<'_> {
             self.function.ops[id.index()].outputs.push(value);
         }
         Ok(())
+    }
+
+    /// A `constexpr_` op has its parameters where the opset has them: as attributes, or as inputs.
+    fn check_form(&self, def: &OpDef, op: &mil::Operation) -> Result<(), SpecError> {
+        let (misplaced, found, expected) = match def.form(self.opset) {
+            Form::Inputs => return Ok(()),
+            Form::Attributes => (op.inputs.keys().next(), "input", "attribute"),
+            Form::InPlace => (op.attributes.keys().find(|k| def.param(k).is_some()), "attribute", "input"),
+        };
+        match misplaced {
+            None => Ok(()),
+            Some(param) => {
+                let message = format!("`{param}` is an {expected} in opset {}, but written as an {found}", self.opset);
+                Err(SpecError::new(message))
+            }
+        }
     }
 
     fn infer(&self, op: &Op, outputs: &[mil::NamedValueType]) -> Result<(Vec<Inferred>, bool), SpecError> {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{self as spec, SpecError, WeightSink, features, mil, types::value_type, values};
 use crate::{
     ir::{Argument, Attribute, Binding, BlockId, Constant, Feature, Function, Op, Program, ValueId},
+    op::Form,
     types::Type,
 };
 
@@ -74,7 +75,11 @@ fn encode_block(f: &Function, id: BlockId, sink: &mut dyn WeightSink) -> Result<
 
 fn encode_op(f: &Function, op: &Op, sink: &mut dyn WeightSink) -> Result<mil::Operation, SpecError> {
     let mut inputs = BTreeMap::new();
-    for Argument { param, bindings } in &op.args {
+    if op.def.form(f.opset) == Form::Attributes && op.uses().next().is_some() {
+        let message = format!("its parameters are attributes in opset {}; write its constants in place", f.opset);
+        return Err(SpecError::new(message));
+    }
+    for Argument { param, bindings } in op.file_inputs(f.opset) {
         let mut arguments = Vec::with_capacity(bindings.len());
         for binding in bindings {
             let binding = match binding {
@@ -85,7 +90,7 @@ fn encode_op(f: &Function, op: &Op, sink: &mut dyn WeightSink) -> Result<mil::Op
         }
         inputs.insert(op.def.params[*param].name.to_string(), mil::Argument { arguments });
     }
-    let mut attributes = encode_attributes(&op.attributes, sink)?;
+    let mut attributes = encode_attributes(&op.file_attributes(f.opset), sink)?;
     if !op.name.is_empty() {
         let name = Attribute::Tensor(Constant::string(&op.name));
         attributes.insert(NAME.to_string(), values::attribute(&name, sink)?);

@@ -107,7 +107,7 @@ impl<'a> Printer<'a> {
             self.out.write_str(" = ")?;
         }
         write!(self.out, "{}(", op.def.name)?;
-        let mut args: Vec<&Argument> = op.args.iter().collect();
+        let mut args: Vec<&Argument> = op.file_inputs(f.opset).iter().collect();
         args.sort_by_key(|a| op.def.params[a.param].name);
         for (i, argument) in args.into_iter().enumerate() {
             self.out.write_str(if i == 0 { "" } else { ", " })?;
@@ -116,7 +116,8 @@ impl<'a> Printer<'a> {
         self.out.write_char(')')?;
         let name = (NAME.to_string(), Attribute::Tensor(Constant::string(&op.name)));
         let name = (!op.name.is_empty()).then_some((&name.0, &name.1));
-        let mut attributes: Vec<_> = name.into_iter().chain(&op.attributes).collect();
+        let held = op.file_attributes(f.opset);
+        let mut attributes: Vec<_> = name.into_iter().chain(held.iter()).collect();
         attributes.sort_by_key(|(key, _)| *key);
         self.attributes(attributes)?;
         for (i, block) in op.blocks.iter().enumerate() {

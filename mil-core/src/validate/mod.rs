@@ -18,6 +18,7 @@
 //! | | `weights` | every weight has its bytes |
 //! | | `inference` | the op's own rule accepts its arguments, and declared types agree with what it infers |
 //! | | `defaults` | parameters with a default are written out |
+//! | | `constexprs` | `constexpr_` ops read constants in place, or (iOS18) each other |
 //! | | `ranks` | nothing has a rank above 5, except constants that only `constexpr_` ops read |
 //! | `opset.rs` | `opsets` | no function speaks a newer opset than the program |
 //! | | `constant_dtypes` | constants are of dtypes that the opset has |
@@ -80,6 +81,7 @@ const FUNCTION_RULES: &[FunctionRule] = &[
     types::weights,
     types::inference,
     types::defaults,
+    types::constexprs,
     types::ranks,
     opset::constant_dtypes,
     opset::states,

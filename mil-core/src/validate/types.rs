@@ -139,12 +139,41 @@ pub(super) fn defaults(f: &Function, report: &mut Report<'_>) {
     }
 }
 
+/// A `constexpr_` op reads constants only, in place; from opset iOS18 also what another one gives.
+///
+/// Source: coremltools writes nothing else; Core ML unpacks these ops before anything runs.
+pub(super) fn constexprs(f: &Function, report: &mut Report<'_>) {
+    for id in f.walk() {
+        let op = f.op(id);
+        let form = op.def.form(f.opset);
+        if !op.def.is_constexpr() {
+            continue;
+        }
+        for argument in &op.args {
+            let values = argument.bindings.iter().filter_map(|b| match b {
+                crate::ir::Binding::Value(v) => Some(*v),
+                crate::ir::Binding::Inline(_) => None,
+            });
+            for value in values.filter(|v| !f.is_named_by_constexpr(form, *v)) {
+                let (param, name) = (op.def.params[argument.param].name, f.value(value).name.escape_debug());
+                let error = OpError::at(param, format!("`{param}` is the value `{name}`, not a constant in place"));
+                report.op(
+                    id,
+                    error.note(
+                        "write the constant in place, or set `opset = iOS18` for what another `constexpr_` op gives",
+                    ),
+                );
+            }
+        }
+    }
+}
+
 /// Inputs and outputs of ops have a rank of at most 5. Constants, and what `constexpr_` ops unpack, may exceed it as long
 /// as only `constexpr_` ops read them (a table of `constexpr_lut_to_dense` has rank 6).
 ///
 /// Source: coremltools' check before export; Core ML: "Invalid rank: 6", "std::bad_cast".
 pub(super) fn ranks(f: &Function, report: &mut Report<'_>) {
-    let constexpr = |op: crate::ir::OpId| f.op(op).def.name.starts_with("constexpr_");
+    let constexpr = |op: crate::ir::OpId| f.op(op).def.is_constexpr();
     let mut readers: HashMap<ValueId, bool> = HashMap::new();
     let mut block_outputs: HashSet<ValueId> = f.outputs().iter().copied().collect();
     for op in f.walk() {

@@ -96,7 +96,12 @@ fn filled(c: &mut Choices<'_>, dtype: DType, shape: Vec<usize>, count: usize) ->
         DType::F16 => {
             Constant::new(shape, &numbers.iter().map(|n| half::f16::from_f64(*n as f64)).collect::<Vec<_>>()).ok()
         }
-        d if d.is_int() && !d.is_sub_byte() => {
+        d if d.is_sub_byte() => {
+            let (min, max) = d.int_range()?;
+            let fit = |n: &i64| (min + i128::from(*n).rem_euclid(max - min + 1)) as i64;
+            Constant::integers(d, shape, &numbers.iter().map(fit).collect::<Vec<_>>()).ok()
+        }
+        d if d.is_int() => {
             let bytes: Vec<u8> = numbers.iter().flat_map(|n| n.to_le_bytes().into_iter().take(d.bits() / 8)).collect();
             Constant::from_bytes(d, shape, bytes).ok()
         }

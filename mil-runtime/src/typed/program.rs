@@ -9,7 +9,7 @@ use std::{
 };
 
 use mil_core::{
-    ir::{Attribute, Constant, Program as IrProgram},
+    ir::{Constant, Program as IrProgram},
     package::PackageError,
     types::DType,
     weights::{Bytes, SafeTensors},
@@ -121,11 +121,8 @@ impl<S> Program<S> {
     fn wanted(&self) -> Vec<(String, DType)> {
         let functions = self.program.functions.values();
         let ops = functions.flat_map(|f| f.walk().into_iter().map(move |op| f.op(op)));
-        ops.filter_map(|op| match op.attributes.get("val") {
-            Some(Attribute::Tensor(c)) => Some((c.weight_name()?.to_string(), c.dtype())),
-            _ => None,
-        })
-        .collect()
+        let constants = ops.flat_map(|op| op.constants());
+        constants.filter_map(|c| Some((c.weight_name()?.to_string(), c.dtype()))).collect()
     }
 }
 

@@ -2,7 +2,10 @@
 
 use mil_core::{
     op::Arg,
-    ops::conv::{Conv, ConvTranspose},
+    ops::{
+        conv::{Conv, ConvTranspose},
+        conv_quantized::{ConvQuantized, QuantizationType},
+    },
 };
 
 use super::{
@@ -12,7 +15,8 @@ use super::{
 };
 use crate::{error::RunError, tensor::AnyTensor};
 
-pub(super) const KERNELS: &[KernelDef] = &[KernelDef::of::<Conv>(), KernelDef::of::<ConvTranspose>()];
+pub(super) const KERNELS: &[KernelDef] =
+    &[KernelDef::of::<Conv>(), KernelDef::of::<ConvQuantized>(), KernelDef::of::<ConvTranspose>()];
 
 impl Kernel for Conv {
     fn run(&self, cx: &Cx<'_>) -> Result<Vec<AnyTensor>, RunError> {
@@ -23,13 +27,62 @@ impl Kernel for Conv {
             bias: actual_of(&self.bias, cx)?,
             ..self.clone()
         };
-        let shape = output_shape(&op)?;
-        let (sizes, kernels) = (&x.shape()[2..], &weight.shape()[2..]);
+        op.convolve(&x, weight.shape(), &weight.to_f32()?, &self.bias, cx)
+    }
+}
+
+impl Kernel for ConvQuantized {
+    fn run(&self, cx: &Cx<'_>) -> Result<Vec<AnyTensor>, RunError> {
+        if self.quantization_type == QuantizationType::Lut {
+            let message = "a weight by a table cannot be run: the op has no parameter for the table";
+            return Err(RunError::new(format!("{message}; use `constexpr_lut_to_dense` and `conv`")));
+        }
+        let (x, weight) = (cx.get(&self.x)?, cx.get(&self.weight)?);
+        let op = ConvQuantized {
+            x: actual(&self.x, &x),
+            weight: actual(&self.weight, &weight),
+            bias: actual_of(&self.bias, cx)?,
+            ..self.clone()
+        };
+        output_shape(&op)?; // checks scale and bias too
+        let (scale, zero) = (cx.get(&self.quant_scale)?, cx.get(&self.quant_bias)?);
+        let (scale, zero) = (scale.to_f32()?, zero.to_f32()?);
+        let taps: usize = weight.shape()[1..].iter().product();
+        let at = |v: &[f32], channel: usize| if v.len() == 1 { v[0] } else { v[channel] };
+        let numbers = weight.to_f32()?;
+        let weights = numbers.iter().enumerate().map(|(i, w)| w * at(&scale, i / taps) + at(&zero, i / taps));
+        op.conv().convolve(&x, weight.shape(), &weights.collect::<Vec<_>>(), &self.bias, cx)
+    }
+}
+
+/// A convolution whose weight is at hand. The op's arguments are [`actual`].
+trait Convolve {
+    fn convolve(
+        &self,
+        x: &AnyTensor,
+        weight_shape: &[usize],
+        w: &[f32],
+        bias: &Option<Arg>,
+        cx: &Cx<'_>,
+    ) -> Result<Vec<AnyTensor>, RunError>;
+}
+
+impl Convolve for Conv {
+    fn convolve(
+        &self,
+        x: &AnyTensor,
+        weight_shape: &[usize],
+        w: &[f32],
+        bias: &Option<Arg>,
+        cx: &Cx<'_>,
+    ) -> Result<Vec<AnyTensor>, RunError> {
+        let shape = output_shape(self)?;
+        let (sizes, kernels) = (&x.shape()[2..], &weight_shape[2..]);
         let axes = Axis::three(sizes, &shape[2..], kernels, &self.strides, &self.dilations, self.pad_type, &self.pad);
-        let mut out = start(&shape, &self.bias, cx)?;
-        let (x_values, w) = (x.to_f32()?, weight.to_f32()?);
+        let mut out = start(&shape, bias, cx)?;
+        let x_values = x.to_f32()?;
         let [_, _, width] = axes;
-        let (groups, inputs) = (self.groups as usize, weight.shape()[1]);
+        let (groups, inputs) = (self.groups as usize, weight_shape[1]);
         let (channels, taps) = (shape[1], kernels.iter().product::<usize>());
         for n in 0..shape[0] {
             for o in 0..channels {
@@ -110,7 +163,7 @@ mod tests {
     use mil_core::{graph::Value, ir::Constant, mb};
 
     use crate::{
-        cpu::reference::testing::{Test, close, run},
+        cpu::reference::testing::{Test, close, fails, run},
         tensor::AnyTensor,
     };
 
@@ -198,6 +251,25 @@ mod tests {
             mb::conv_transpose(x, w).bias([0.5]).strides([4]).pad_type("same")
         });
         close(&out, &[1, 1, 8], &[1.5, 10.5, 100.5, 0.5, 2.5, 20.5, 200.5, 0.5], 0.0);
+    }
+
+    #[test]
+    fn quantized_weights() {
+        let call = |g: &mut Test, scale: [f32; 2], zero: &[f32]| {
+            let w = Constant::new([2, 1, 2], &[1u8, 2, 3, 0]).unwrap();
+            mb::conv_quantized(g.f32(&[1, 1, 3], &[1.0, 2.0, 4.0]), w, "linear", scale, Constant::vector(zero))
+        };
+        // The weights are [0, 0.5] and [5, -1].
+        let out = run(|g| call(g, [0.5, 2.0], &[-0.5, -1.0]));
+        close(&out, &[1, 2, 2], &[1.0, 2.0, 3.0, 6.0], 0.0);
+        // A scale of all and a bias: the weights are [0, 1] and [2, -1].
+        let out = run(|g| call(g, [1.0, 1.0], &[-1.0]).bias(Constant::vector(&[10u8, 0])).groups(1));
+        close(&out, &[1, 2, 2], &[12.0, 14.0, 0.0, 0.0], 0.0);
+        let lut = |g: &mut Test| {
+            let w = Constant::new([1, 1, 1], &[1u8]).unwrap();
+            mb::conv_quantized(g.f32(&[1, 1, 3], &[1.0; 3]), w, "lut", 0.5, -1.0)
+        };
+        fails(lut, "no parameter for the table");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Single ops on constants, for passes that fold them.
 
+use std::sync::atomic::AtomicU64;
+
 use mil_core::{ir::Constant, op::Args, passes::Evaluate};
 
 use super::{Cx, kernel};
@@ -30,7 +32,7 @@ impl Evaluate for Evaluator {
     fn evaluate(&self, args: &Args) -> Result<Vec<Constant>, String> {
         let kernel = kernel(args.def.name).ok_or("this op cannot be run on the CPU")?;
         let bound = (kernel.bind)(args).map_err(|e| e.to_string())?;
-        let outputs = bound.run(&Cx { values: &[] }).map_err(|e: RunError| e.to_string())?;
+        let outputs = bound.run(&Cx { values: &[], draws: &AtomicU64::new(0) }).map_err(|e: RunError| e.to_string())?;
         outputs.iter().map(constant).collect()
     }
 }

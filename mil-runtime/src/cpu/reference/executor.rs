@@ -6,14 +6,15 @@ use std::{
 };
 
 use mil_core::{
-    ir::{Binding, BlockId, Function, OpId, ValueId},
+    ir::{Binding, BlockId, Constant, Function, OpId, ValueId},
     types::{Dim, Symbol},
 };
 
 use super::{Bound, Cx, kernel};
 use crate::{error::RunError, interface::check_type, tensor::AnyTensor};
 
-/// A function made ready to run: constants loaded (shared, not copied), kernels bound.
+/// A function made ready to run: constants loaded (shared, not copied; those of `constexpr_` ops unpacked once), kernels
+/// bound.
 pub struct Executor {
     function: Function,
     steps: Vec<Step>,
@@ -45,9 +46,10 @@ impl Executor {
     /// Makes a function ready.
     ///
     /// # Errors
-    /// If an op has no kernel or cannot be bound, or a weight is not attached; the error names the op.
+    /// If an op has no kernel or cannot be bound, a weight is not attached, or one cannot be unpacked; the error names the
+    /// op.
     pub fn new(function: Function) -> Result<Executor, RunError> {
-        let mut constants = vec![];
+        let mut constants = unpacked(&function)?;
         let mut steps: BTreeMap<OpId, Step> = BTreeMap::new();
         let order = function.walk();
         for &id in &order {
@@ -61,6 +63,7 @@ impl Executor {
                     }
                     Step::Const
                 }
+                _ if op.def.is_constexpr() => Step::Const,
                 "cond" => Step::Cond,
                 "while_loop" => Step::While,
                 name => {
@@ -222,6 +225,35 @@ fn truth(t: &AnyTensor) -> Result<bool, RunError> {
     }
 }
 
+/// What `constexpr_` ops give to other ops, unpacked. What they give to each other is not kept.
+fn unpacked(function: &Function) -> Result<Vec<(ValueId, Arc<AnyTensor>)>, RunError> {
+    let order = function.walk();
+    let ops = || order.iter().map(|id| function.op(*id));
+    let mut wanted: BTreeSet<ValueId> = function.outputs().iter().copied().collect();
+    wanted.extend(ops().filter(|op| !op.def.is_constexpr()).flat_map(|op| op.uses()));
+    wanted.extend(ops().flat_map(|op| &op.blocks).flat_map(|b| &function.block(*b).outputs));
+    let mut last: BTreeMap<ValueId, usize> = BTreeMap::new();
+    ops()
+        .enumerate()
+        .filter(|(_, op)| op.def.is_constexpr())
+        .for_each(|(at, op)| last.extend(op.uses().map(|v| (v, at))));
+    let (mut kept, mut between): (_, BTreeMap<ValueId, Constant>) = (vec![], BTreeMap::new());
+    for (at, op) in ops().enumerate().filter(|(_, op)| op.def.is_constexpr()) {
+        let fail = |e: RunError| e.in_op(&op.name, op.def.name);
+        let constants = function.materialize(op, &|id| between.get(&id).cloned());
+        for (id, constant) in op.outputs.iter().zip(constants.map_err(|e| fail(e.into()))?) {
+            if wanted.contains(id) {
+                kept.push((*id, Arc::new(AnyTensor::from_constant(&constant).map_err(fail)?)));
+            }
+            if last.get(id).is_some_and(|last| *last > at) {
+                between.insert(*id, constant);
+            }
+        }
+        op.uses().filter(|v| last.get(v) == Some(&at)).for_each(|v| drop(between.remove(&v)));
+    }
+    Ok(kept)
+}
+
 /// For each op, the values whose last use it is. A use inside a nested block counts for the op that has the block;
 /// values of a block that is run again and again (a loop's) are kept, since the next round overwrites them.
 fn dead_after(function: &Function, count: usize) -> Vec<Vec<ValueId>> {
@@ -259,6 +291,32 @@ mod tests {
 
     fn vector(v: &[f32]) -> AnyTensor {
         AnyTensor::new([v.len()], v.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn packed_constants_are_unpacked_once() {
+        let mut g = Graph::new("main", Opset::iOS18);
+        let x = g.input("x", "Tensor<f32, 1, 2, 2>".parse::<TensorType>().unwrap());
+        // A sparse, palettized weight: [[0, 3], [2, 0]].
+        let mask = Constant::integers(DType::U1, [2, 2, 1], &[0, 1, 1, 0]).unwrap();
+        let indices = Constant::integers(DType::U1, [2], &[1, 0]).unwrap();
+        let lut = Constant::new([1, 1, 1, 2, 1], &[2f32, 3.0]).unwrap();
+        let (mask, values) = g.push(mb::constexpr_lut_to_sparse(mask, indices, lut)).unwrap();
+        let w = g.push(mb::constexpr_sparse_to_dense(values, mask)).unwrap();
+        let y = g.push(mb::conv(&x, &w)).unwrap();
+        let p = g.finish([("y", y), ("w", w)]).unwrap();
+        mil_core::validate::validate(&p).unwrap();
+        let e = Executor::new(p.main().unwrap().clone()).unwrap();
+        assert_eq!(
+            e.constants.iter().filter(|(id, _)| e.function.value(*id).ty.tensor().unwrap().rank() == 3).count(),
+            1
+        );
+        for _ in 0..2 {
+            let x = AnyTensor::new([1, 2, 2], vec![1f32, 10.0, 100.0, 1000.0]).unwrap();
+            let out = e.run(BTreeMap::from([("x".to_string(), x)])).unwrap();
+            assert_eq!(out["y"], AnyTensor::new([1, 2, 2], vec![300f32, 3000.0, 2.0, 20.0]).unwrap());
+            assert_eq!(out["w"], AnyTensor::new([2, 2, 1], vec![0f32, 3.0, 2.0, 0.0]).unwrap());
+        }
     }
 
     #[test]
