@@ -79,8 +79,8 @@ pub mod weights;
 /// The ops as functions, by their MIL names: `mb::conv(x, weight).strides([2, 2])`.
 pub mod mb {
     pub use crate::ops::{
-        activation::*, attention::*, cast::*, compare::*, concat::*, control::*, conv::*, einsum::*,
-        elementwise_binary::*, elementwise_unary::*, gather::*, generate::*, matmul::*, norm::*, pad::*, pool::*,
-        reduce::*, resize::*, select::*, shape::*, slice::*, topk::*,
+        activation::*, attention::*, cast::*, classify::*, compare::*, concat::*, control::*, conv::*, einsum::*,
+        elementwise_binary::*, elementwise_unary::*, gather::*, generate::*, list::*, matmul::*, norm::*, pad::*,
+        pool::*, reduce::*, resize::*, select::*, shape::*, slice::*, state::*, topk::*,
     };
 }

@@ -61,9 +61,10 @@ pub fn run(model: &Path, inputs: &Path, outputs: &Path, options: &Options) -> Re
 
     let mut predictions = vec![];
     let mut last = None;
+    let mut state = loaded.new_state()?;
     for _ in 0..options.repeat.max(1) {
         let start = Instant::now();
-        last = Some(loaded.predict_converting(given.iter().cloned())?);
+        last = Some(loaded.predict_converting_with_state(given.iter().cloned(), &mut state)?);
         predictions.push(start.elapsed());
     }
     if let Some(last) = last {

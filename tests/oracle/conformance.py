@@ -37,6 +37,7 @@ OPS = set(
     reshape transpose expand_dims squeeze concat split stack slice_by_index slice_by_size pad tile gather gather_along_axis
     shape fill range_1d topk upsample_bilinear upsample_nearest_neighbor resize_bilinear
     const cond while_loop identity scaled_dot_product_attention
+    make_list list_read list_write list_gather list_scatter list_length classify read_state write_state
     """.split()
 )
 TIMEOUT_SECONDS = 30

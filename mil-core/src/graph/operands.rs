@@ -1,7 +1,7 @@
 //! From what the user gave to arguments: literals get dtypes, defaults are written out, constants become ops.
 
 use crate::{
-    ir::{Argument, Binding, Constant, Known, Literal},
+    ir::{Argument, Attribute, Binding, Constant, Known, Literal},
     op::{AnyArg, Args, OpDef, OpError, Operand, ParamDef, ParamKind},
     types::DType,
 };
@@ -126,6 +126,10 @@ impl Graph {
             for arg in given {
                 let id = match (arg.id, &arg.known) {
                     (Some(id), _) => id,
+                    (None, Some(Known::Constant(c))) if p.kind == ParamKind::List => {
+                        bindings.extend(Attribute::list_of(c).map(Binding::Inline));
+                        continue;
+                    }
                     (None, Some(Known::Constant(c))) => {
                         let name = match c.weight_name() {
                             Some(weight) => weight.to_string(),

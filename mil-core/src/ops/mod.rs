@@ -10,6 +10,7 @@ use crate::op::{Op, OpDef};
 pub mod activation;
 pub mod attention;
 pub mod cast;
+pub mod classify;
 pub mod compare;
 pub mod concat;
 pub mod control;
@@ -21,6 +22,7 @@ mod fold;
 pub mod gather;
 pub mod generate;
 pub(crate) mod known;
+pub mod list;
 pub mod matmul;
 pub mod norm;
 pub mod pad;
@@ -32,6 +34,7 @@ pub mod scalar;
 pub mod select;
 pub mod shape;
 pub mod slice;
+pub mod state;
 pub mod strided;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -41,6 +44,7 @@ const LISTS: &[&[&OpDef]] = &[
     activation::OPS,
     attention::OPS,
     cast::OPS,
+    classify::OPS,
     compare::OPS,
     concat::OPS,
     control::OPS,
@@ -50,6 +54,7 @@ const LISTS: &[&[&OpDef]] = &[
     elementwise_unary::OPS,
     gather::OPS,
     generate::OPS,
+    list::OPS,
     matmul::OPS,
     norm::OPS,
     pad::OPS,
@@ -59,6 +64,7 @@ const LISTS: &[&[&OpDef]] = &[
     select::OPS,
     shape::OPS,
     slice::OPS,
+    state::OPS,
     topk::OPS,
 ];
 

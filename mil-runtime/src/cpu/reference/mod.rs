@@ -4,11 +4,11 @@
 //! Speed is not its business. Files are named as in `mil_core::ops`; each has a list of kernels, and a test finds ops
 //! without one.
 
-use std::{borrow::Cow, sync::Arc};
+use std::borrow::Cow;
 
 use mil_core::{
-    ir::{Constant, ValueId},
-    op::{Arg, Args, Op, OpError},
+    ir::ValueId,
+    op::{AnyArg, Arg, Args, Op, OpError},
     types::DType,
 };
 
@@ -18,6 +18,7 @@ mod activation;
 mod attention;
 mod broadcast;
 mod cast;
+mod classify;
 mod compare;
 mod concat;
 mod control;
@@ -28,6 +29,7 @@ mod elementwise_unary;
 mod executor;
 mod gather;
 mod generate;
+mod list;
 mod matmul;
 mod movement;
 mod norm;
@@ -40,14 +42,18 @@ mod shape;
 mod shapes;
 mod slice;
 mod topk;
+mod value;
 mod window;
 
-pub use executor::Executor;
+use value::Value;
+
+pub use executor::{Executor, States};
 
 const LISTS: &[&[KernelDef]] = &[
     activation::KERNELS,
     attention::KERNELS,
     cast::KERNELS,
+    classify::KERNELS,
     compare::KERNELS,
     concat::KERNELS,
     control::KERNELS,
@@ -57,6 +63,7 @@ const LISTS: &[&[KernelDef]] = &[
     elementwise_unary::KERNELS,
     gather::KERNELS,
     generate::KERNELS,
+    list::KERNELS,
     matmul::KERNELS,
     norm::KERNELS,
     pad::KERNELS,
@@ -75,14 +82,30 @@ pub(crate) trait Kernel: Op + Send + Sync {
     fn run(&self, cx: &Cx<'_>) -> Result<Vec<AnyTensor>, RunError>;
 }
 
-/// A bound op that can run.
-pub(crate) trait Bound: Send + Sync {
-    fn run(&self, cx: &Cx<'_>) -> Result<Vec<AnyTensor>, RunError>;
+/// How an op runs that takes or gives other values than tensors.
+pub(crate) trait ValueKernel: Op + Send + Sync {
+    /// Computes the outputs, in order.
+    fn run(&self, cx: &Cx<'_>) -> Result<Vec<Value>, RunError>;
 }
 
-impl<K: Kernel> Bound for K {
-    fn run(&self, cx: &Cx<'_>) -> Result<Vec<AnyTensor>, RunError> {
-        Kernel::run(self, cx)
+/// A bound op that can run.
+pub(crate) trait Bound: Send + Sync {
+    fn run(&self, cx: &Cx<'_>) -> Result<Vec<Value>, RunError>;
+}
+
+struct OnTensors<K>(K);
+
+impl<K: Kernel> Bound for OnTensors<K> {
+    fn run(&self, cx: &Cx<'_>) -> Result<Vec<Value>, RunError> {
+        Ok(self.0.run(cx)?.into_iter().map(Value::from).collect())
+    }
+}
+
+struct OnValues<K>(K);
+
+impl<K: ValueKernel> Bound for OnValues<K> {
+    fn run(&self, cx: &Cx<'_>) -> Result<Vec<Value>, RunError> {
+        self.0.run(cx)
     }
 }
 
@@ -94,7 +117,11 @@ pub(crate) struct KernelDef {
 
 impl KernelDef {
     pub(crate) const fn of<K: Kernel>() -> KernelDef {
-        KernelDef { op: K::DEF.name, bind: |args| Ok(Box::new(K::bind(args)?)) }
+        KernelDef { op: K::DEF.name, bind: |args| Ok(Box::new(OnTensors(K::bind(args)?))) }
+    }
+
+    pub(crate) const fn of_values<K: ValueKernel>() -> KernelDef {
+        KernelDef { op: K::DEF.name, bind: |args| Ok(Box::new(OnValues(K::bind(args)?))) }
     }
 }
 
@@ -105,24 +132,27 @@ pub(crate) fn kernel(op: &str) -> Option<&'static KernelDef> {
 
 /// What a kernel sees of the running function: the values of its arguments.
 pub(crate) struct Cx<'a> {
-    pub(crate) values: &'a [Option<Arc<AnyTensor>>],
+    pub(crate) values: &'a [Option<Value>],
 }
 
 impl Cx<'_> {
     /// The tensor that an argument has now.
     pub(crate) fn get(&self, arg: &Arg) -> Result<Cow<'_, AnyTensor>, RunError> {
-        self.find(arg.id, arg.constant())
-    }
-
-    fn find(&self, id: Option<ValueId>, constant: Option<&Constant>) -> Result<Cow<'_, AnyTensor>, RunError> {
-        match (id, constant) {
-            (Some(id), _) => {
-                let value = self.values.get(id.index()).and_then(|v| v.as_deref());
-                value.map(Cow::Borrowed).ok_or_else(|| RunError::new("an argument has no value"))
-            }
+        match (arg.id, arg.constant()) {
+            (Some(id), _) => Ok(Cow::Borrowed(self.find(id)?.tensor()?)),
             (None, Some(c)) => AnyTensor::from_constant(c).map(Cow::Owned),
             (None, None) => Err(RunError::new("an argument has no value")),
         }
+    }
+
+    /// What an argument is now that need not be a tensor.
+    pub(crate) fn value(&self, arg: &AnyArg) -> Result<&Value, RunError> {
+        self.find(arg.id.ok_or_else(|| RunError::new("an argument has no value"))?)
+    }
+
+    fn find(&self, id: ValueId) -> Result<&Value, RunError> {
+        let value = self.values.get(id.index()).and_then(Option::as_ref);
+        value.ok_or_else(|| RunError::new("an argument has no value"))
     }
 }
 
@@ -248,11 +278,11 @@ pub(crate) mod testing {
 mod tests {
     use std::collections::BTreeSet;
 
-    /// `const`, `cond` and `while_loop` are the executor's own; every other op has exactly one kernel, and no kernel is
+    /// Constants, control flow and states are the executor's own; every other op has exactly one kernel, and no kernel is
     /// for an op that does not exist.
     #[test]
     fn every_op_has_one_kernel() {
-        let own = |op: &str| matches!(op, "const" | "cond" | "while_loop");
+        let own = |op: &str| matches!(op, "const" | "cond" | "while_loop" | "read_state" | "write_state");
         let ops: BTreeSet<&str> = mil_core::ops::all().map(|d| d.name).filter(|op| !own(op)).collect();
         let listed: Vec<&str> = super::LISTS.iter().flat_map(|l| l.iter()).map(|k| k.op).collect();
         let kernels: BTreeSet<&str> = listed.iter().copied().collect();
