@@ -8,7 +8,7 @@ pub use mil_core::{
     graph::{self, Graph, Value},
     ir, mb, op, ops, package, spec,
     types::{self, DType, Dim, Domain, Opset, Shape, Symbol, TensorType},
-    weights,
+    validate, weights,
 };
 #[doc = include_str!("docs/mil.md")]
 pub use mil_macros::mil;

@@ -133,7 +133,6 @@ fn together(parts: Vec<Part>, default: &Ident, weights: Option<TokenStream>, att
         Some(functions) if diag.is_empty() => {
             let made = Program::of_functions(functions, &default.to_string()).and_then(|mut program| {
                 attr.describe(Some(&mut program));
-                mil_core::validate::validate(&program).map_err(|e| e.to_string())?;
                 embed::to_bytes(&program)
             });
             match made {

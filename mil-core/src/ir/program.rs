@@ -74,7 +74,7 @@ impl Program {
     /// are written once.
     ///
     /// # Errors
-    /// If there is none, two have one name, one is of another opset, or the default is not among them.
+    /// If there is none, two have one name, one is of another opset, that is older than iOS18, or the default is not among them.
     pub fn of_functions(functions: impl IntoIterator<Item = Function>, default: &str) -> Result<Program, String> {
         let mut all: BTreeMap<String, Function> = BTreeMap::new();
         let mut opset = None;
@@ -92,6 +92,9 @@ impl Program {
             }
         }
         let opset = opset.ok_or("a program has at least one function")?;
+        if opset < Opset::iOS18 {
+            return Err(format!("a program of several functions needs opset iOS18, found {opset}"));
+        }
         if !all.contains_key(default) {
             let names: Vec<_> = all.keys().map(|n| format!("`{n}`")).collect();
             return Err(format!("the default function `{default}` is not among {}", names.join(", ")));
@@ -214,6 +217,7 @@ mod tests {
         fails(vec![], "at least one function");
         fails(vec![f("a", Opset::iOS18), f("a", Opset::iOS18)], "two functions are named `a`");
         fails(vec![f("a", Opset::iOS18), f("b", Opset::iOS26)], "`b` is of opset iOS26, the ones before are of iOS18");
+        fails(vec![f("a", Opset::iOS17)], "needs opset iOS18, found iOS17");
         fails(vec![f("b", Opset::iOS18)], "the default function `a` is not among `b`");
     }
 }

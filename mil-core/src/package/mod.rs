@@ -10,6 +10,7 @@
 //! package. [`PackageWriter`] writes to a hidden sibling and renames it, so that the destination has the whole package
 //! or what it had before; the same model and weights give the same bytes. [`write_mlmodel`] writes a bare model.
 
+mod copy;
 mod manifest;
 mod program;
 mod read;

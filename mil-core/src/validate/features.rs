@@ -193,3 +193,37 @@ fn image_misfit(image: &ImageFeature, t: &TensorType) -> Option<String> {
         }
     }
 }
+
+/// Several inputs of enumerated sizes need iOS18, and equally many sizes each: the first of one goes with the first of the
+/// other.
+///
+/// Source: coremltools' check before conversion.
+pub(super) fn enumerated(f: &Function, report: &mut Report<'_>) {
+    let count = |id: &ValueId| {
+        let value = f.value(*id);
+        let derived = || crate::spec::feature_of_type(&value.name, &value.ty, false).ok();
+        let described = f.input_features.iter().find(|d| d.name == value.name).cloned();
+        match described.or_else(derived)?.kind {
+            FeatureKind::Array(ArrayFeature { flexibility: ArrayFlexibility::Enumerated(all), .. }) => Some(all.len()),
+            FeatureKind::Image(ImageFeature { flexibility: ImageFlexibility::Enumerated(all), .. }) => Some(all.len()),
+            _ => None,
+        }
+    };
+    let tensors = f.inputs.iter().filter(|id| f.value(**id).ty.tensor().is_some());
+    let found: Vec<(ValueId, usize)> = tensors.filter_map(|id| Some((*id, count(id)?))).collect();
+    let [(first, sizes), .., (last, _)] = found[..] else { return };
+    let name = |id: ValueId| f.value(id).name.escape_debug();
+    if f.opset < Opset::iOS18 {
+        let message = format!(
+            "the inputs `{}` and `{}` are of enumerated sizes, which several can be since iOS18",
+            name(first),
+            name(last)
+        );
+        report.whole(message, "set `opset = iOS18`, or use ranges");
+    }
+    if let Some((other, n)) = found.iter().find(|(_, n)| *n != sizes) {
+        let message =
+            format!("the input `{}` has {sizes} enumerated sizes but `{}` has {n}", name(first), name(*other));
+        report.whole(message, "give both equally many, or use ranges");
+    }
+}

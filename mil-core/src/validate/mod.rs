@@ -32,6 +32,7 @@
 //! | `features.rs` | `names` | the description names exactly the inputs, outputs and states that there are |
 //! | | `arrays` | dtype, default size and flexible sizes agree with the function's types |
 //! | | `images` | image inputs and outputs are tensors `[1, channels, height, width]` of the right sizes |
+//! | | `enumerated` | several inputs of enumerated sizes need iOS18, and equally many sizes |
 //!
 //! What an op asks of its arguments (shapes, dtypes, opset, constness) is the op's own rule, in [`crate::ops`], and
 //! reported by `inference`. A rule is one function; a new rule is added to its file, the list below, and this table.
@@ -74,6 +75,7 @@ const FUNCTION_RULES: &[fn(&Function, &mut Report<'_>)] = &[
     features::names,
     features::arrays,
     features::images,
+    features::enumerated,
 ];
 
 /// Checks all rules; see the module's list.
