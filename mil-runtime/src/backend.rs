@@ -183,10 +183,11 @@ fn obstacle(host: Host, function: &Function, interface: &Interface) -> Option<St
     if let Some(image) = interface.outputs.iter().find(|o| o.image.is_some()) {
         return Some(format!("output `{}` is an image, which is not taken from Core ML yet", image.name));
     }
-    let label = interface.predicted.as_ref().map(|p| &p.label);
-    let tensors = interface.outputs.iter().filter(|o| label != Some(&o.name));
+    if let Some(predicted) = &interface.predicted {
+        return Some(format!("output `{}` is a class, which is not taken from Core ML yet", predicted.label));
+    }
     let inputs = interface.inputs.iter().map(|i| (&i.name, &i.ty));
-    let mut boundary = inputs.chain(tensors.filter_map(|o| Some((&o.name, o.ty.tensor()?))));
+    let mut boundary = inputs.chain(interface.outputs.iter().filter_map(|o| Some((&o.name, o.ty.tensor()?))));
     boundary.find_map(|(name, ty)| boundary_obstacle(name, ty))
 }
 
