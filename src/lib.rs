@@ -16,7 +16,8 @@ pub use mil_macros::mil;
 #[doc = include_str!("docs/mil_program.md")]
 pub use mil_macros::mil_program;
 pub use mil_runtime::{
-    self as runtime, AnyTensor, Backend, ComputeUnits, Model, ModelOptions, Outputs, RunError,
+    self as runtime, AnyTensor, Backend, ComputeUnits, Dictionary, Label, Model, ModelOptions, ModelState, Outputs,
+    RunError,
     typed::{DYN, NONE, Program, State, Tensor, Weight, Weights},
 };
 

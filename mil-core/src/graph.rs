@@ -27,6 +27,7 @@ use crate::{
 
 mod control;
 mod edit;
+mod interface;
 mod operands;
 
 /// A value of a graph: what an op gave, or an input. Cheap to clone.
@@ -117,6 +118,8 @@ pub struct Graph {
     reopened: bool,
     /// Values that a `constexpr_` op has in place; the `const` is not needed unless another op reads it.
     in_place: HashSet<ValueId>,
+    /// What was said of inputs and outputs beyond their types.
+    described: BTreeMap<ValueId, interface::Described>,
 }
 
 static NEXT_GRAPH: AtomicU32 = AtomicU32::new(0);
@@ -134,6 +137,7 @@ impl Graph {
             counters: BTreeMap::new(),
             reopened: false,
             in_place: HashSet::new(),
+            described: BTreeMap::new(),
         }
     }
 
@@ -219,6 +223,30 @@ impl Graph {
         Ok(self.add(op, &name, inferred, is_const, loc))
     }
 
+    /// Makes a state hold a tensor, and gives what it holds then: `write_state` and `read_state`, which is what
+    /// coremltools' `coreml_update_state` becomes in a file.
+    ///
+    /// # Errors
+    /// If it is no state, or holds tensors of another type.
+    #[track_caller]
+    pub fn coreml_update_state(
+        &mut self,
+        state: impl Into<Operand>,
+        value: impl Into<Operand>,
+    ) -> Result<Value, BuildError> {
+        let loc = Loc::caller();
+        let state = state.into();
+        let n = self.counters.entry("coreml_update_state").or_default();
+        let name = format!("coreml_update_state_{n}");
+        *n += 1;
+        let fail = |e| BuildError::new(e, loc.clone());
+        let (write, read) = (crate::ops::state::WriteState::DEF, crate::ops::state::ReadState::DEF);
+        let operands = vec![("input", state.clone()), ("data", value.into())];
+        self.push_op(write, operands, Some(&format!("{name}_write_state")), Some(loc.clone())).map_err(fail)?;
+        let mut values = self.push_op(read, vec![("input", state)], Some(&name), Some(loc.clone())).map_err(fail)?;
+        Ok(values.remove(0))
+    }
+
     /// Ends the function: these are its outputs. A name may be given for each: `[("y", y)]`, or not: `[y]`.
     ///
     /// # Errors
@@ -241,11 +269,13 @@ impl Graph {
             return fail(0, "a function has at least one output".into());
         }
         let mut taken: HashSet<String> = HashSet::new();
+        let mut became = vec![];
         for (i, output) in outputs.into_iter().enumerate() {
             if let Err(e) = self.check_scope(&output.value) {
                 return fail(i, e);
             }
-            if output.value.ty.tensor().is_none() {
+            let classified = self.classified(&output.value);
+            if output.value.ty.tensor().is_none() && classified.is_none() {
                 return fail(i, format!("an output is a tensor, found {}", output.value.ty));
             }
             let current = self.function.value(output.value.id).name.clone();
@@ -256,10 +286,17 @@ impl Graph {
             if !taken.insert(name.clone()) {
                 return fail(i, format!("two outputs are named `{name}`"));
             }
+            match classified {
+                Some(0) => self.function.predicted_feature = name.clone(),
+                Some(_) => self.function.predicted_probabilities = name.clone(),
+                None => {}
+            }
             let id = self.output_value(&output.value, &current, &name, i)?;
             self.function.blocks[self.function.body.index()].outputs.push(id);
+            became.push((output.value.id, id));
         }
         self.drop_constants_in_place();
+        self.describe(&became)?;
         Ok(self.function)
     }
 
@@ -279,6 +316,14 @@ impl Graph {
             op.def.is_const() && op.outputs.iter().all(|v| self.in_place.contains(v))
         };
         blocks.iter_mut().for_each(|b| b.ops.retain(|op| !dropped(op)));
+    }
+
+    /// Which output of `classify` a value is: a function that gives the label is a classifier.
+    fn classified(&self, value: &Value) -> Option<usize> {
+        match self.function.value(value.id).def {
+            Def::Op(op, i) if self.function.op(op).def == crate::ops::classify::Classify::DEF => Some(i),
+            _ => None,
+        }
     }
 
     /// The value itself under its output name; a copy of it where it cannot be renamed (an input, a constant, or a value

@@ -81,10 +81,11 @@ pub mod weights;
 /// The ops as functions, by their MIL names: `mb::conv(x, weight).strides([2, 2])`.
 pub mod mb {
     pub use crate::ops::{
-        activation::*, attention::*, band_part::*, cast::*, compare::*, concat::*, constexpr::*, control::*, conv::*,
-        conv_quantized::*, crop_resize::*, cumsum::*, einsum::*, elementwise_binary::*, elementwise_unary::*,
-        gather::*, generate::*, matmul::*, non_maximum_suppression::*, non_zero::*, norm::*, pad::*, pool::*,
-        quantize::*, random::*, rearrange::*, recurrent::*, reduce::*, resample::*, reshape_like::*, resize::*,
-        reverse::*, scatter::*, select::*, shape::*, slice::*, slice_update::*, split::*, topk::*, upsample::*,
+        activation::*, attention::*, band_part::*, cast::*, classify::*, compare::*, concat::*, constexpr::*,
+        control::*, conv::*, conv_quantized::*, crop_resize::*, cumsum::*, einsum::*, elementwise_binary::*,
+        elementwise_unary::*, gather::*, generate::*, list::*, matmul::*, non_maximum_suppression::*, non_zero::*,
+        norm::*, pad::*, pool::*, quantize::*, random::*, rearrange::*, recurrent::*, reduce::*, resample::*,
+        reshape_like::*, resize::*, reverse::*, scatter::*, select::*, shape::*, slice::*, slice_update::*, split::*,
+        state::*, topk::*, upsample::*,
     };
 }

@@ -381,11 +381,11 @@ fn rows_34_and_35_several_enumerated_inputs_and_many_states() {
         main_of(&mut p).input_features = vec![feature("x", sizes(&[2, 4])), feature("z", sizes(&[3, 5]))];
         (p, feature("z", sizes(&[3])))
     };
-    refused(&two(Opset::iOS17).0, "2 inputs have enumerated sizes, which needs opset iOS18");
+    refused(&two(Opset::iOS17).0, "the inputs `x` and `z` are of enumerated sizes, which several can be since iOS18");
     let (mut p, one) = two(Opset::iOS18);
     warned(&p, "the inputs `x` and `z` have enumerated sizes");
     main_of(&mut p).input_features[1] = one;
-    refused(&p, "different numbers of enumerated sizes: [2, 1]");
+    refused(&p, "the input `x` has 2 enumerated sizes but `z` has 1");
 
     let mut g = Graph::new("main", Opset::iOS18);
     let x = g.input("x", f32s(&[2]));

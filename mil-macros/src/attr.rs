@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use mil_core::types::{DType, Dim, Domain, Opset, Symbol};
+use mil_core::{
+    ir::{Metadata, Program},
+    types::{DType, Dim, Domain, Opset, Symbol},
+};
 use syn::{
     Ident, LitBool, LitInt, LitStr, Result, Token, Type, bracketed,
     parse::{Parse, ParseStream},
@@ -15,7 +18,7 @@ use crate::{
 };
 
 /// The options that are set with `=`.
-const OPTIONS: [&str; 3] = ["opset", "weights", "embed"];
+const OPTIONS: [&str; 8] = ["opset", "weights", "embed", "default", "description", "author", "license", "version"];
 
 /// `weights = "file.safetensors" as f16`.
 #[derive(Clone)]
@@ -36,6 +39,10 @@ pub(crate) struct ProgramAttr {
     pub(crate) dims: BTreeMap<String, Dim>,
     /// `x: Tensor<f32, 4>`: types of parameters that have none of their own.
     pub(crate) types: Vec<(Ident, Type)>,
+    /// In a module: the function that runs when none is named, of a program that has them all.
+    pub(crate) default: Option<Ident>,
+    /// What the model says of itself.
+    pub(crate) metadata: Metadata,
     /// Show the shadow to rustc too (our own tests check that it compiles).
     pub(crate) check_shadow: bool,
 }
@@ -198,6 +205,21 @@ impl ProgramAttr {
             ("weights", _) => diag.error(place, "expected a file, such as `weights = \"model.safetensors\"`"),
             ("embed", Setting::Bool(b)) => self.embed = Some(b.value),
             ("embed", _) => diag.error(place, "expected `embed = true` or `embed = false`"),
+            ("default", Setting::Ident(function)) => self.default = Some(function),
+            ("default", _) => diag.error(place, "expected a function of the module, such as `default = main`"),
+            (text @ ("description" | "author" | "license" | "version"), setting) => {
+                let Setting::Text(value, None) = setting else {
+                    diag.error(place, format!("expected text, such as `{text} = \"..\"`"));
+                    return;
+                };
+                let value = value.value();
+                match text {
+                    "description" => self.metadata.description = value,
+                    "author" => self.metadata.author = value,
+                    "license" => self.metadata.license = value,
+                    _ => self.metadata.version = value,
+                }
+            }
             ("__check_shadow", Setting::Bool(b)) => self.check_shadow = b.value,
             (_, Setting::Int(lit)) => match lit.base10_parse::<i64>() {
                 Ok(n) if n >= 1 => self.declare(name, Dim::from(n), diag),
@@ -212,6 +234,13 @@ impl ProgramAttr {
                 };
                 diag.error(place, format!("there is no option `{name}`{near}"));
             }
+        }
+    }
+
+    /// Says of a program what the attribute says of it.
+    pub(crate) fn describe(&self, program: Option<&mut Program>) {
+        if let Some(program) = program {
+            program.metadata = self.metadata.clone();
         }
     }
 

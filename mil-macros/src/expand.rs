@@ -1,7 +1,10 @@
 //! What the macros leave behind: the typed function with the encoded program, its documentation, the shadow, the problems.
 
-use mil_core::types::TensorType;
-use proc_macro2::{Literal, TokenStream};
+use mil_core::{
+    ir::{Function, Program},
+    types::{DType, TensorType, Type},
+};
+use proc_macro2::{Ident, Literal, TokenStream};
 use quote::{ToTokens, quote};
 use syn::{Item, ItemFn, ItemMod, Visibility, visit_mut::VisitMut};
 
@@ -12,6 +15,7 @@ use crate::{
     item::{ProgramItem, is_ours},
     lower::{self, Lowering, Module, Output, ParseFormats},
     shadow::dtype_tokens,
+    suggest,
 };
 
 /// `#[mil_program] fn ..`, with the attribute's arguments.
@@ -71,13 +75,19 @@ pub(crate) fn module(mut item: ItemMod, args: TokenStream) -> TokenStream {
         }
     }
     let mut emitted = TokenStream::new();
+    let (mut all, mut weights) = (vec![], None);
     // Problems of the attribute and of the constants are met with every program and told with the first.
     for p in &programs {
         let mut lowering = lower::program(p, &attr, &context, diag);
         diag = lowering.diag.next();
         // A module imports `mb` or does not: nothing in it needs the import, since all of it is restated.
         lowering.op_paths.clear();
+        all.push(Part { name: p.ident.clone(), program: lowering.program.clone(), signature: signature(&lowering) });
+        weights = weights.or_else(|| embed::weights_of(&attr, &lowering));
         emitted.extend(emit(p, &attr, lowering));
+    }
+    if let Some(default) = &attr.default {
+        emitted.extend(together(all, default, weights, &attr));
     }
     let problems = programs.is_empty().then(|| diag.tokens());
     let kept = items.iter().filter(|i| !matches!(i, Item::Fn(_)));
@@ -88,6 +98,63 @@ pub(crate) fn module(mut item: ItemMod, args: TokenStream) -> TokenStream {
     });
     let (attrs, vis, ident) = (item.attrs.iter().filter(|a| !is_ours(a)), &item.vis, &item.ident);
     quote!(#(#attrs)* #vis mod #ident { #problems #(#kept)* #emitted })
+}
+
+/// One function of a module.
+struct Part {
+    name: Ident,
+    /// `None` if there are problems.
+    program: Option<Program>,
+    signature: TokenStream,
+}
+
+/// `default = main`: a function `program` that gives all programs of the module as one of several functions.
+fn together(parts: Vec<Part>, default: &Ident, weights: Option<TokenStream>, attr: &ProgramAttr) -> TokenStream {
+    let mut diag = Diagnostics::default();
+    let names: Vec<String> = parts.iter().map(|p| p.name.to_string()).collect();
+    if !names.contains(&default.to_string()) {
+        let hint = suggest::hint(&default.to_string(), names.iter().map(String::as_str));
+        diag.error(Place::of(default), format!("the module has no program `{default}`{hint}"));
+    }
+    for part in parts.iter().filter(|p| p.name == "program") {
+        diag.error(Place::of(&part.name), "`program` is the name of the program that has all functions");
+    }
+    let signatures: Vec<_> = parts.iter().map(|p| &p.signature).collect();
+    let ty = quote!(::mil::Program<(#(#signatures,)*)>);
+    let functions: Option<Vec<Function>> = parts
+        .iter()
+        .map(|part| {
+            let mut function = part.program.as_ref()?.main()?.clone();
+            function.name = part.name.to_string();
+            Some(function)
+        })
+        .collect();
+    let body = match functions {
+        Some(functions) if diag.is_empty() => {
+            let made = Program::of_functions(functions, &default.to_string()).and_then(|mut program| {
+                attr.describe(Some(&mut program));
+                embed::to_bytes(&program)
+            });
+            match made {
+                Ok(bytes) => {
+                    let bytes = Literal::byte_string(&bytes);
+                    let weights = weights.unwrap_or_else(|| quote!(::mil::__private::Embedded::None));
+                    quote!(::mil::__private::program(#bytes, #weights))
+                }
+                Err(message) => {
+                    diag.error(Place::of(default), message);
+                    quote!(::mil::__private::failed())
+                }
+            }
+        }
+        _ => quote!(::mil::__private::failed()),
+    };
+    let doc = format!(
+        "All functions as one program: {}.",
+        names.iter().map(|n| format!("[`{n}`]")).collect::<Vec<_>>().join(", ")
+    );
+    let (problems, doc) = (diag.tokens(), format!("{doc} `{default}` runs when none is named."));
+    quote!(#problems #[doc = #doc] pub fn program() -> #ty { #body })
 }
 
 /// What is left of something that `syn` cannot read: the problem; a function of that name, so that its callers see no problem
@@ -164,20 +231,43 @@ fn shadow(attr: &ProgramAttr, lowering: &Lowering) -> TokenStream {
 
 /// `Program<fn(Tensor<f32, 2>) -> Tensor<f32, 2>>`.
 fn program_type(lowering: &Lowering) -> TokenStream {
+    let signature = signature(lowering);
+    quote!(::mil::Program<#signature>)
+}
+
+/// `fn(Tensor<f32, 2>, &mut State<f16, 2>) -> Tensor<f32, 2>`.
+fn signature(lowering: &Lowering) -> TokenStream {
     let unknown = quote!(::mil::__private::Unknown);
-    let inputs = lowering.inputs.iter().map(|(_, t)| t.as_ref().map_or(unknown.clone(), tensor));
+    let inputs = lowering.inputs.iter().map(|input| match (&input.ty, input.state) {
+        (None, _) => unknown.clone(),
+        (Some(t), false) => tensor("Tensor", t),
+        (Some(t), true) => {
+            let state = tensor("State", t);
+            quote!(&mut #state)
+        }
+    });
     let output = match &lowering.output {
         Output::Unknown => unknown.clone(),
-        Output::Single(t) => tensor(t),
+        Output::Single(t) => value(t),
         Output::Tuple(all) => {
-            let all = all.iter().map(tensor);
+            let all = all.iter().map(value);
             quote!((#(#all,)*))
         }
     };
-    quote!(::mil::Program<fn(#(#inputs),*) -> #output>)
+    quote!(fn(#(#inputs),*) -> #output)
 }
 
-fn tensor(t: &TensorType) -> TokenStream {
+/// What an output is.
+fn value(ty: &Type) -> TokenStream {
+    match ty {
+        Type::Tensor(t) if t.rank() == 0 && t.dtype == DType::String => quote!(::mil::Label),
+        Type::Tensor(t) => tensor("Tensor", t),
+        Type::Dictionary(..) => quote!(::mil::Dictionary),
+        _ => quote!(::mil::__private::Unknown),
+    }
+}
+
+fn tensor(word: &str, t: &TensorType) -> TokenStream {
     if t.rank() > 5 {
         return quote!(::mil::__private::Unknown);
     }
@@ -186,5 +276,6 @@ fn tensor(t: &TensorType) -> TokenStream {
         Some(n) => Literal::usize_unsuffixed(n).into_token_stream(),
         None => quote!({ ::mil::DYN }),
     });
-    quote!(::mil::Tensor<#dtype #(, #dims)*>)
+    let word = Ident::new(word, proc_macro2::Span::call_site());
+    quote!(::mil::#word<#dtype #(, #dims)*>)
 }

@@ -17,6 +17,8 @@ pub(crate) struct ParamItem {
     pub(crate) weight: Option<LitStr>,
     /// `#[image(RGB, ..)]`.
     pub(crate) image: Option<ImageAttr>,
+    /// `#[default(0.5)]`.
+    pub(crate) default: Option<syn::Expr>,
     /// Attributes that a parameter cannot have.
     pub(crate) others: Vec<Attribute>,
     pub(crate) mutable: bool,
@@ -51,12 +53,14 @@ impl Parse for ParamItem {
 
 impl ParamItem {
     fn new(attrs: Vec<Attribute>, mutable: bool, ident: Ident, ty: Option<Type>) -> Result<ParamItem> {
-        let mut param = ParamItem { weight: None, image: None, others: vec![], mutable, ident, ty };
+        let mut param = ParamItem { weight: None, image: None, default: None, others: vec![], mutable, ident, ty };
         for attr in attrs {
             if attr.path().is_ident("weight") {
                 param.weight = Some(attr.parse_args()?);
             } else if attr.path().is_ident("image") {
                 param.image = Some(ImageAttr::parse(&attr)?);
+            } else if attr.path().is_ident("default") {
+                param.default = Some(attr.parse_args()?);
             } else if !attr.path().is_ident("doc") {
                 param.others.push(attr);
             }

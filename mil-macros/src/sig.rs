@@ -218,6 +218,11 @@ pub(crate) fn matches(dtype: DType, dims: &[Option<Dim>], found: &CoreType) -> b
     t.dtype == dtype && t.rank() == dims.len() && dims.iter().zip(t.shape.iter()).all(same)
 }
 
+/// Whether this is a state that holds what was written.
+pub(crate) fn matches_state(dtype: DType, dims: &[Option<Dim>], found: &CoreType) -> bool {
+    matches!(found, CoreType::State(t) if matches(dtype, dims, &t.clone().into()))
+}
+
 /// `Tensor<f32, 1, _>`, for messages.
 pub(crate) fn describe(word: &str, dtype: DType, dims: &[Option<Dim>]) -> String {
     let dims: String = dims.iter().map(|d| d.as_ref().map_or(", _".into(), |d| format!(", {d}"))).collect();

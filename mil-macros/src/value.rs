@@ -57,7 +57,7 @@ pub(crate) enum Val {
     /// All weights whose names begin with this prefix (empty, or without the final dot).
     Weights(String),
     /// A state, not what it holds.
-    State(TensorType),
+    State(Value),
     /// `[a, b]`, a range, the outputs of an op that gives any number.
     List(Vec<Val>),
     /// `(a, b)`, the outputs of an op that gives several.
@@ -72,6 +72,7 @@ impl Val {
     /// From the outputs of an op.
     pub(crate) fn outputs(mut values: Vec<Value>) -> Val {
         match values.len() {
+            0 => Val::Unit,
             1 => Val::Value(values.remove(0)),
             _ => Val::Tuple(values.into_iter().map(Val::Value).collect()),
         }
@@ -132,7 +133,7 @@ impl Val {
             Val::Const(Const { literal, dtype: Some(d) }) => format!("the {d} constant {literal}"),
             Val::Weight(w) => w.ty().to_string().replacen("Tensor", "Weight", 1),
             Val::Weights(_) => "all weights".into(),
-            Val::State(t) => t.to_string().replacen("Tensor", "State", 1),
+            Val::State(v) => v.ty().to_string(),
             Val::List(items) => match self.literal() {
                 Some(literal) => format!("the constant {literal}"),
                 None => format!("[{}]", list(items)),

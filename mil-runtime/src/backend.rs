@@ -8,6 +8,8 @@ use crate::{
     cpu::reference::Executor,
     error::RunError,
     interface::{Interface, boundary_obstacle},
+    outputs::Output,
+    state::Held,
     tensor::AnyTensor,
 };
 
@@ -84,13 +86,28 @@ impl fmt::Display for BackendChoice {
 
 /// What runs a function. Inputs have been checked and are complete.
 pub(crate) trait Engine: Send + Sync + fmt::Debug {
-    /// Runs the function once and gives its outputs by name.
-    fn predict(&self, inputs: BTreeMap<String, AnyTensor>) -> Result<BTreeMap<String, AnyTensor>, RunError>;
+    /// What the function's states are at first.
+    fn new_state(&self) -> Result<Held, RunError>;
+
+    /// Runs the function once and gives its outputs by name. The states, which this engine has made, are as they were
+    /// before if that fails.
+    fn predict(&self, inputs: BTreeMap<String, AnyTensor>, state: &mut Held) -> Result<Results, RunError>;
 }
 
+/// Outputs by name.
+pub(crate) type Results = BTreeMap<String, Output>;
+
 impl Engine for Executor {
-    fn predict(&self, inputs: BTreeMap<String, AnyTensor>) -> Result<BTreeMap<String, AnyTensor>, RunError> {
-        self.run(inputs)
+    fn new_state(&self) -> Result<Held, RunError> {
+        self.new_states().map(Held::Cpu)
+    }
+
+    fn predict(&self, inputs: BTreeMap<String, AnyTensor>, state: &mut Held) -> Result<Results, RunError> {
+        match state {
+            Held::Cpu(states) => self.run_with(inputs, states),
+            #[cfg(target_vendor = "apple")]
+            Held::CoreMl(_) => Err(RunError::new("the state is of a model on Core ML, this one runs on the CPU")),
+        }
     }
 }
 
@@ -163,8 +180,14 @@ fn obstacle(host: Host, function: &Function, interface: &Interface) -> Option<St
     if let Some(image) = interface.inputs.iter().find(|i| i.image.is_some()) {
         return Some(format!("input `{}` is an image, which is not handed to Core ML yet", image.name));
     }
+    if let Some(image) = interface.outputs.iter().find(|o| o.image.is_some()) {
+        return Some(format!("output `{}` is an image, which is not taken from Core ML yet", image.name));
+    }
+    if let Some(predicted) = &interface.predicted {
+        return Some(format!("output `{}` is a class, which is not taken from Core ML yet", predicted.label));
+    }
     let inputs = interface.inputs.iter().map(|i| (&i.name, &i.ty));
-    let mut boundary = inputs.chain(interface.outputs.iter().map(|o| (&o.name, &o.ty)));
+    let mut boundary = inputs.chain(interface.outputs.iter().filter_map(|o| Some((&o.name, o.ty.tensor()?))));
     boundary.find_map(|(name, ty)| boundary_obstacle(name, ty))
 }
 

@@ -10,7 +10,7 @@ use mil_core::{
     types::{DType, Dim, Symbol, TensorType, Type},
 };
 
-use crate::{error::RunError, tensor::AnyTensor};
+use crate::{error::RunError, outputs::Predicted, tensor::AnyTensor};
 
 /// An input of a model.
 #[derive(Clone, Debug)]
@@ -36,7 +36,21 @@ pub struct InputInfo {
 pub struct OutputInfo {
     /// Its name.
     pub name: String,
-    /// Dtype and shape; dimensions that depend on the inputs are expressions of theirs.
+    /// Dtype and shape of a tensor, whose dimensions that depend on the inputs are expressions of theirs; or the dictionary
+    /// that a classifier gives.
+    pub ty: Type,
+    /// A sentence for the reader; may be empty.
+    pub description: String,
+    /// The image that it is described as, if it is one.
+    pub image: Option<ImageFeature>,
+}
+
+/// A state of a model: a tensor that lives between predictions.
+#[derive(Clone, Debug)]
+pub struct StateInfo {
+    /// Its name.
+    pub name: String,
+    /// Dtype and shape of what it holds.
     pub ty: TensorType,
     /// A sentence for the reader; may be empty.
     pub description: String,
@@ -48,6 +62,8 @@ pub(crate) struct Interface {
     pub(crate) function: String,
     pub(crate) inputs: Vec<InputInfo>,
     pub(crate) outputs: Vec<OutputInfo>,
+    pub(crate) states: Vec<StateInfo>,
+    pub(crate) predicted: Option<Predicted>,
 }
 
 /// What may be changed to make an input fit.
@@ -62,38 +78,44 @@ pub(crate) enum Fit {
 impl Interface {
     pub(crate) fn of(function: &Function) -> Result<Interface, RunError> {
         let name = function.name.clone();
-        let mut inputs = vec![];
+        let (mut inputs, mut states) = (vec![], vec![]);
         for &id in &function.inputs {
             let value = function.value(id);
             let ty = match &value.ty {
                 Type::Tensor(t) => t.clone(),
-                Type::State(_) => {
-                    let what = format!("function `{name}` has a state, `{}`; states cannot be run yet", value.name);
-                    return Err(RunError::new(what));
+                Type::State(ty) => {
+                    let described = find(&function.state_features, &value.name);
+                    let description = described.map_or(String::new(), |d| d.description.clone());
+                    states.push(StateInfo { name: value.name.clone(), ty: ty.clone(), description });
+                    continue;
                 }
                 other => return Err(RunError::new(format!("input `{}` is {other}, expected a tensor", value.name))),
             };
             inputs.push(InputInfo::new(&value.name, ty, find(&function.input_features, &value.name)));
         }
-        if let Some(state) = function.state_features.first() {
-            let what = format!("function `{name}` has a state, `{}`; states cannot be run yet", state.name);
-            return Err(RunError::new(what));
-        }
         let mut outputs: Vec<OutputInfo> = vec![];
         for &id in function.outputs() {
             let value = function.value(id);
-            let Type::Tensor(ty) = &value.ty else {
+            if !matches!(value.ty, Type::Tensor(_) | Type::Dictionary(..)) {
                 let what = format!("output `{}` is {}, expected a tensor", value.name, value.ty);
                 return Err(RunError::new(what));
-            };
+            }
             let described = find(&function.output_features, &value.name);
             let description = described.map_or(String::new(), |d| d.description.clone());
+            let image = described.and_then(|d| match &d.kind {
+                FeatureKind::Image(image) => Some(image.clone()),
+                _ => None,
+            });
             // A file may give one value twice.
             if outputs.iter().all(|o| o.name != value.name) {
-                outputs.push(OutputInfo { name: value.name.clone(), ty: ty.clone(), description });
+                outputs.push(OutputInfo { name: value.name.clone(), ty: value.ty.clone(), description, image });
             }
         }
-        Ok(Interface { function: name, inputs, outputs })
+        let predicted = (!function.predicted_feature.is_empty()).then(|| Predicted {
+            label: function.predicted_feature.clone(),
+            probabilities: function.predicted_probabilities.clone(),
+        });
+        Ok(Interface { function: name, inputs, outputs, states, predicted })
     }
 
     /// Checks what was given against what is declared, and fills in the defaults of optional inputs.
@@ -119,7 +141,7 @@ impl Interface {
                 inputs.insert(info.name.clone(), info.left_out()?);
             }
             let tensor = &inputs[&info.name];
-            check_type(&info.name, &info.ty.clone().into(), tensor, &mut sizes)
+            check_type("input", &info.name, &info.ty.clone().into(), tensor, &mut sizes)
                 .map_err(|e| if info.ty.dtype == tensor.dtype() { e } else { e.with_hint(CONVERT) })?;
             if let Some(shapes) = info.shapes.as_ref().filter(|s| s.iter().all(|s| s != tensor.shape())) {
                 let what = format!(
@@ -227,12 +249,13 @@ impl InputInfo {
 
 /// Checks dtype and shape, and that a symbol has one size everywhere, which its domain has.
 pub(crate) fn check_type(
+    what: &str,
     name: &str,
     declared: &Type,
     tensor: &AnyTensor,
     sizes: &mut BTreeMap<Symbol, i64>,
 ) -> Result<(), RunError> {
-    let fail = |why: String| RunError::new(format!("input `{name}` must be {declared}, found {}{why}", tensor.ty()));
+    let fail = |why: String| RunError::new(format!("{what} `{name}` must be {declared}, found {}{why}", tensor.ty()));
     let (Type::Tensor(ty) | Type::State(ty)) = declared else { return Err(fail(String::new())) };
     if ty.dtype != tensor.dtype() || ty.rank() != tensor.rank() {
         return Err(fail(String::new()));
@@ -366,14 +389,14 @@ mod tests {
     }
 
     #[test]
-    fn states_are_refused() {
+    fn states_are_no_inputs() {
         let mut g = Graph::new("main", Opset::iOS18);
         let x = g.input("x", TensorType::new(DType::F16, [2]));
         g.input("s", Type::State(TensorType::new(DType::F16, [2])));
         let y = g.push(mb::add(&x, 1)).unwrap();
         let p = g.finish([("y", y)]).unwrap();
-        let e = Interface::of(p.main().unwrap()).unwrap_err().to_string();
-        assert_eq!(e, "function `main` has a state, `s`; states cannot be run yet");
+        let i = Interface::of(p.main().unwrap()).unwrap();
+        assert_eq!((i.inputs.len(), i.states.len(), &i.states[0].name[..]), (1, 1, "s"));
     }
 
     #[test]

@@ -12,8 +12,9 @@ use crate::{
     backend::{Backend, BackendChoice, Engine, Host, Plan, VARIABLE, plan},
     cpu::reference::Executor,
     error::RunError,
-    interface::{Fit, InputInfo, Interface, OutputInfo},
+    interface::{Fit, InputInfo, Interface, OutputInfo, StateInfo},
     outputs::Outputs,
+    state::ModelState,
     tensor::AnyTensor,
 };
 
@@ -89,17 +90,85 @@ impl Model {
         &self.interface.outputs
     }
 
+    /// What it keeps between predictions, in order.
+    pub fn states(&self) -> &[StateInfo] {
+        &self.interface.states
+    }
+
+    /// A state to begin with: every tensor in it is zero. A model without states has one too, which holds nothing.
+    ///
+    /// # Errors
+    /// If it cannot be made; the error names the state.
+    pub fn new_state(&self) -> Result<ModelState, RunError> {
+        let held = self.engine.new_state()?;
+        Ok(ModelState { infos: self.interface.states.clone(), held, function: self.interface.function.clone() })
+    }
+
     /// Runs it once on named inputs: `[("x", x)]`, a vector of pairs, a map. Owned tensors and arrays are not copied.
     ///
     /// # Errors
     /// If an input is missing, unknown, given twice, or of another dtype or shape than declared (nothing is converted);
-    /// or if an op fails on these values. The error names the input or the op.
+    /// or if an op fails on these values. The error names the input or the op. A model with states is refused: without
+    /// them each prediction would forget the one before; see [`Model::predict_with_state`].
     pub fn predict<N, T>(&self, inputs: impl IntoIterator<Item = (N, T)>) -> Result<Outputs, RunError>
     where
         N: Into<String>,
         T: Into<AnyTensor>,
     {
-        self.run(inputs, Fit::Exactly)
+        self.run_stateless(inputs, Fit::Exactly)
+    }
+
+    /// As [`Model::predict`], with what was kept from predictions before; what is kept for the next is there afterwards.
+    ///
+    /// ```
+    /// use mil_core::{graph::Graph, mb, types::{DType, Opset, TensorType, Type}};
+    /// use mil_runtime::{AnyTensor, Model};
+    ///
+    /// let mut g = Graph::new("main", Opset::iOS18);
+    /// let sum = g.input("sum", Type::State(TensorType::new(DType::F16, [1])));
+    /// let x = g.input("x", TensorType::new(DType::F16, [1]));
+    /// let old = g.push(mb::read_state(&sum))?;
+    /// let new = g.push(mb::add(&old, &x))?;
+    /// let y = g.coreml_update_state(&sum, &new)?;
+    /// let model = Model::from_program(&g.finish([("y", y)])?)?;
+    ///
+    /// let mut state = model.new_state()?;
+    /// for expected in [2.0, 4.0, 6.0] {
+    ///     let x = AnyTensor::new([1], vec![half::f16::from_f32(2.0)])?;
+    ///     let y = model.predict_with_state([("x", x)], &mut state)?.single()?;
+    ///     assert_eq!(y.to_f32()?[0], expected);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Model::predict`]; and if the state is of another function. The state is then as before.
+    pub fn predict_with_state<N, T>(
+        &self,
+        inputs: impl IntoIterator<Item = (N, T)>,
+        state: &mut ModelState,
+    ) -> Result<Outputs, RunError>
+    where
+        N: Into<String>,
+        T: Into<AnyTensor>,
+    {
+        self.run(inputs, Fit::Exactly, state)
+    }
+
+    /// [`Model::predict_with_state`] with inputs as [`Model::predict_converting`] takes them.
+    ///
+    /// # Errors
+    /// As both.
+    pub fn predict_converting_with_state<N, T>(
+        &self,
+        inputs: impl IntoIterator<Item = (N, T)>,
+        state: &mut ModelState,
+    ) -> Result<Outputs, RunError>
+    where
+        N: Into<String>,
+        T: Into<AnyTensor>,
+    {
+        self.run(inputs, Fit::Converting, state)
     }
 
     /// As [`Model::predict`], but each input becomes of the declared dtype first ([`AnyTensor::converted`]), and where
@@ -112,23 +181,47 @@ impl Model {
         N: Into<String>,
         T: Into<AnyTensor>,
     {
-        self.run(inputs, Fit::Converting)
+        self.run_stateless(inputs, Fit::Converting)
     }
 
-    fn run<N, T>(&self, inputs: impl IntoIterator<Item = (N, T)>, fit: Fit) -> Result<Outputs, RunError>
+    fn run_stateless<N, T>(&self, inputs: impl IntoIterator<Item = (N, T)>, fit: Fit) -> Result<Outputs, RunError>
     where
         N: Into<String>,
         T: Into<AnyTensor>,
     {
+        if let Some(state) = self.interface.states.first() {
+            let what = format!("function `{}` has states (`{}`)", self.interface.function, state.name);
+            let hint = "make one with `new_state` and predict with `predict_with_state`";
+            return Err(RunError::new(what).with_hint(hint));
+        }
+        self.run(inputs, fit, &mut self.new_state()?)
+    }
+
+    fn run<N, T>(
+        &self,
+        inputs: impl IntoIterator<Item = (N, T)>,
+        fit: Fit,
+        state: &mut ModelState,
+    ) -> Result<Outputs, RunError>
+    where
+        N: Into<String>,
+        T: Into<AnyTensor>,
+    {
+        let same = |(a, b): (&StateInfo, &StateInfo)| a.name == b.name && a.ty == b.ty;
+        let (ours, theirs) = (&self.interface.states, &state.infos);
+        if ours.len() != theirs.len() || !ours.iter().zip(theirs).all(same) {
+            let what = format!("the state is of function `{}` of another model", state.function);
+            return Err(RunError::new(what).with_hint("make one with `new_state` of this model"));
+        }
         let inputs = self.interface.accept(inputs.into_iter().map(|(n, t)| (n.into(), t.into())), fit)?;
-        let mut given = self.engine.predict(inputs)?;
+        let mut given = self.engine.predict(inputs, &mut state.held)?;
         let mut outputs = Vec::with_capacity(self.interface.outputs.len());
         for output in &self.interface.outputs {
-            let tensor = given.remove(&output.name);
-            let tensor = tensor.ok_or_else(|| RunError::new(format!("output `{}` was not computed", output.name)))?;
-            outputs.push((output.name.clone(), tensor));
+            let value = given.remove(&output.name);
+            let value = value.ok_or_else(|| RunError::new(format!("output `{}` was not computed", output.name)))?;
+            outputs.push((output.name.clone(), value));
         }
-        Ok(Outputs::new(outputs))
+        Ok(Outputs::new(outputs, self.interface.predicted.clone()))
     }
 }
 
@@ -157,7 +250,7 @@ impl ModelOptions {
     /// Loads a function of a program. Its constants are shared, not copied.
     ///
     /// # Errors
-    /// If there is no such function, it has states, a weight is not attached, an op cannot be run, or the backend
+    /// If there is no such function, a weight is not attached, an op cannot be run, or the backend
     /// that was asked for cannot be had.
     pub fn from_program(&self, program: &Program) -> Result<Model, RunError> {
         self.open(Source { program, package: None })

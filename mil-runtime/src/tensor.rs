@@ -166,6 +166,11 @@ impl AnyTensor {
         AnyTensor { shape: vec![], data: T::data(vec![value]) }
     }
 
+    /// A tensor of rank 0 that holds text.
+    pub fn string(text: String) -> AnyTensor {
+        AnyTensor { shape: vec![], data: Data::String(vec![text]) }
+    }
+
     /// A tensor of bools.
     ///
     /// # Errors
@@ -392,6 +397,12 @@ pub fn checked_count(dtype: DType, shape: &[usize]) -> Result<usize, RunError> {
     let fits = count.filter(|n| dtype.packed_len(*n).is_some_and(|bytes| bytes <= MAX_TENSOR_BYTES));
     check_empty(shape)?;
     fits.ok_or_else(|| RunError::new(format!("a tensor of {dtype} of shape {shape:?} is too large")))
+}
+
+/// A tensor of zeros.
+pub(crate) fn zeros(dtype: DType, shape: &[usize]) -> Result<AnyTensor, RunError> {
+    let count = checked_count(dtype, shape)?;
+    AnyTensor::from_bytes(dtype, shape, vec![0; dtype.packed_len(count).unwrap_or(0)])
 }
 
 /// Checks the other dimensions of a tensor with a dimension of 0: kernels walk them.

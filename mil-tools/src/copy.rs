@@ -4,14 +4,15 @@ use std::path::{Path, PathBuf};
 
 use mil_core::{
     ir::Program,
-    package::{PackageKind, PackageReader, PackageWriter, write_mlmodel},
+    package::{PackageKind, PackageReader, write_mlmodel},
     spec::{self, NoWeights, encode},
 };
 
 use crate::ToolError;
 
 /// Reads a model, checks it, and writes it: whole, or not at all. Weights go from the mapped file to the new one, never
-/// through memory as a whole. Models of other kinds than ML Programs are written as they were read.
+/// through memory as a whole. Models of other kinds than ML Programs are copied byte for byte, with all files of the
+/// package.
 ///
 /// # Errors
 /// If the model cannot be read or written, the two paths are the same or one is inside the other, or the ending of `to`
@@ -22,7 +23,7 @@ pub fn copy(from: &Path, to: &Path) -> Result<(), ToolError> {
     separate(from, to)?;
     let model = package.model()?;
     if !matches!(model.r#type, Some(spec::model::Type::MlProgram(_))) {
-        return copy_message(&package, &model, kind, to);
+        return Ok(package.copy_to(to)?);
     }
     // The decoded message is not needed any more; programs are read from the package, weights and all.
     drop(model);
@@ -54,18 +55,6 @@ pub(crate) fn write_program(program: &Program, kind: Destination, to: &Path) -> 
 pub(crate) enum Destination {
     Package,
     Bare,
-}
-
-fn copy_message(package: &PackageReader, model: &spec::Model, kind: Destination, to: &Path) -> Result<(), ToolError> {
-    match (kind, package.weights_dir()) {
-        (Destination::Bare, _) => write_mlmodel(to, model)?,
-        (Destination::Package, None) => PackageWriter::create(to)?.finish(model)?,
-        (Destination::Package, Some(_)) => {
-            let what = "is no ML Program but has a weight file, which is not copied yet";
-            return Err(ToolError::new(format!("`{}`: {what}", package.path().display())));
-        }
-    }
-    Ok(())
 }
 
 /// What `to` shall be, by its ending.

@@ -30,12 +30,25 @@ pub struct Summary {
     pub author: String,
     /// Version of the model; empty if not said.
     pub version: String,
+    /// The models of a pipeline, in order.
+    pub stages: Vec<StageSummary>,
     /// Functions; a model that is no ML Program has one.
     pub functions: Vec<FunctionSummary>,
     /// Bytes of the weight files.
     pub weight_bytes: u64,
     /// Why types are missing: the program cannot be read entirely.
     pub unreadable: Option<String>,
+}
+
+/// A model of a pipeline.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct StageSummary {
+    /// Its name; empty if the pipeline gives none.
+    pub name: String,
+    /// Its kind, as a model's.
+    pub kind: String,
+    /// The models in it, if it is a pipeline itself.
+    pub stages: Vec<StageSummary>,
 }
 
 /// A function in short.
@@ -128,10 +141,28 @@ pub fn inspect(path: &Path) -> Result<Summary, ToolError> {
         description: metadata.short_description,
         author: metadata.author,
         version: metadata.version_string,
+        stages: stages(model.r#type.as_ref()),
         functions,
         weight_bytes: weight_bytes(&package),
         unreadable,
     })
+}
+
+/// The models of a pipeline; none of another model. (The decoder bounds how deep pipelines nest.)
+fn stages(ty: Option<&Type>) -> Vec<StageSummary> {
+    let pipeline = match ty {
+        Some(Type::Pipeline(p)) => Some(p),
+        Some(Type::PipelineClassifier(c)) => c.pipeline.as_ref(),
+        Some(Type::PipelineRegressor(r)) => r.pipeline.as_ref(),
+        _ => None,
+    };
+    let Some(pipeline) = pipeline else { return vec![] };
+    let stage = |(i, model): (usize, &spec::Model)| StageSummary {
+        name: pipeline.names.get(i).cloned().unwrap_or_default(),
+        kind: kind(model.r#type.as_ref()),
+        stages: stages(model.r#type.as_ref()),
+    };
+    pipeline.models.iter().enumerate().map(stage).collect()
 }
 
 /// The kind of a model: the name of its field in `Model.proto`.
@@ -313,8 +344,18 @@ impl fmt::Display for Summary {
         if let Some(why) = &self.unreadable {
             writeln!(f, "note: {why}")?;
         }
+        write_stages(&self.stages, 0, f)?;
         self.functions.iter().try_for_each(|function| function.fmt(f))
     }
+}
+
+fn write_stages(stages: &[StageSummary], depth: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for (i, stage) in stages.iter().enumerate() {
+        let name = if stage.name.is_empty() { String::new() } else { format!(" {}", stage.name) };
+        writeln!(f, "{}stage {}{name}: {}", "  ".repeat(depth), i + 1, stage.kind)?;
+        write_stages(&stage.stages, depth + 1, f)?;
+    }
+    Ok(())
 }
 
 impl fmt::Display for FunctionSummary {

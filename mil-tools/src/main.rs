@@ -83,13 +83,13 @@ enum Command {
         /// Tensors by the names of the inputs; they are converted to the dtypes that the model declares
         #[arg(long, value_name = "FILE.safetensors")]
         inputs: PathBuf,
-        /// Where to write the outputs
+        /// Where to write the outputs; a classifier's label that is text is printed instead
         #[arg(long, value_name = "FILE.safetensors")]
         outputs: PathBuf,
         /// The function to run [default: the model's default function]
         #[arg(long, value_name = "NAME")]
         function: Option<String>,
-        /// Predict so many times, and write the last outputs
+        /// Predict so many times, with one state if the model has states, and write the last outputs
         #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
         repeat: u32,
         /// What to run it on
@@ -179,6 +179,9 @@ fn told(report: &run::Report) -> String {
         }
         _ => writeln!(text),
     };
+    if let Some(label) = &report.label {
+        let _ = writeln!(text, "label: {}", label.to_string().escape_debug());
+    }
     text
 }
 

@@ -6,7 +6,7 @@ use mil_core::{
     types::DType,
     weights::{SafeDType, SafeTensors, TensorView, write_safetensors},
 };
-use mil_runtime::{AnyTensor, Backend, BackendChoice, Model, Outputs};
+use mil_runtime::{AnyTensor, Backend, BackendChoice, Label, Model, Outputs};
 
 use crate::ToolError;
 
@@ -32,10 +32,15 @@ pub struct Report {
     pub load: Duration,
     /// How long each prediction took.
     pub predictions: Vec<Duration>,
+    /// The class that a classifier predicted.
+    pub label: Option<Label>,
 }
 
 /// Predicts with the tensors of one `.safetensors` file, which are converted to the dtypes that the model declares, and
-/// writes the outputs to another: whole, or not at all.
+/// writes the outputs to another: whole, or not at all. A classifier's probabilities are written as f64, in the order in which
+/// the model has the classes; a label that is text cannot be written and is only reported.
+///
+/// All predictions share one state.
 ///
 /// # Errors
 /// If a file cannot be read or written, the model cannot be run, or an input does not fit.
@@ -61,20 +66,33 @@ pub fn run(model: &Path, inputs: &Path, outputs: &Path, options: &Options) -> Re
 
     let mut predictions = vec![];
     let mut last = None;
+    let mut state = loaded.new_state()?;
     for _ in 0..options.repeat.max(1) {
         let start = Instant::now();
-        last = Some(loaded.predict_converting(given.iter().cloned())?);
+        last = Some(loaded.predict_converting_with_state(given.iter().cloned(), &mut state)?);
         predictions.push(start.elapsed());
     }
+    let label = last.as_ref().and_then(Outputs::label);
     if let Some(last) = last {
         write(outputs, last)?;
     }
-    Ok(Report { function: loaded.function().to_string(), backend: loaded.backend().clone(), load, predictions })
+    let (function, backend) = (loaded.function().to_string(), loaded.backend().clone());
+    Ok(Report { function, backend, load, predictions, label })
 }
 
 fn write(path: &Path, outputs: Outputs) -> Result<(), ToolError> {
+    let is_label =
+        |tensor: &AnyTensor| outputs.label().is_some() && tensor.rank() == 0 && tensor.as_strings().is_some();
+    let probabilities = outputs.dictionaries().map(|(name, d)| {
+        let bytes: Vec<u8> = d.iter().flat_map(|(_, p)| p.to_le_bytes()).collect();
+        (name, [d.len()], bytes)
+    });
+    let probabilities: Vec<_> = probabilities.collect();
     let mut views = vec![];
-    for (name, tensor) in outputs.iter() {
+    for (name, shape, bytes) in &probabilities {
+        views.push(TensorView { name, dtype: SafeDType::F64, shape, bytes });
+    }
+    for (name, tensor) in outputs.iter().filter(|(_, t)| !is_label(t)) {
         let found = (safe_dtype(tensor.dtype()), tensor.bytes());
         let (Some(dtype), Some(bytes)) = found else {
             let what = format!("output `{name}` is {}, which `{}` cannot hold", tensor.ty(), path.display());

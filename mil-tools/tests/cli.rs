@@ -9,9 +9,10 @@ use std::{
 use half::f16;
 use mil_core::{
     graph::Graph,
-    ir::Constant,
+    ir::{Constant, Program},
     mb,
-    types::{DType, Opset, TensorType},
+    spec::Message,
+    types::{DType, Opset, TensorType, Type},
     weights::{SafeDType, SafeTensors, TensorView, write_safetensors},
 };
 
@@ -173,7 +174,7 @@ fn copy_writes_the_same_bytes() {
     let network = text(&dir.path().join("network.mlmodel"));
     succeeds(&["copy", &testdata("neural_network.mlmodel"), &network]);
     let original = fs::read(testdata("neural_network.mlmodel")).unwrap();
-    assert_eq!(fs::read(network).unwrap().len(), original.len());
+    assert_eq!(fs::read(network).unwrap(), original);
 }
 
 /// A compiled model and its text do what a package does.
@@ -271,6 +272,97 @@ fn run_says_what_does_not_fit() {
     if !cfg!(target_vendor = "apple") {
         let e = run(&[], &["--backend", "coreml"]);
         assert!(e.starts_with("error: Core ML cannot run this: not an Apple system"), "{e}");
+    }
+}
+
+#[test]
+fn repeated_predictions_share_a_state() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut g = Graph::new("main", Opset::iOS18);
+    let sum = g.input("sum", Type::State(TensorType::new(DType::F16, [2])));
+    let x = g.input("x", TensorType::new(DType::F16, [2]));
+    let old = g.push(mb::read_state(&sum)).unwrap();
+    let new = g.push(mb::add(&old, &x)).unwrap();
+    let y = g.coreml_update_state(&sum, &new).unwrap();
+    let model = text(&dir.path().join("sum.mlpackage"));
+    g.finish([("y", y)]).unwrap().save(&model).unwrap();
+    assert!(succeeds(&["inspect", &model]).contains("states\n    sum: State<f16, 2>"));
+    let inputs = write(&dir.path().join("in.safetensors"), &[("x", &[2], &[1.0, 0.5])]);
+    let out = text(&dir.path().join("out.safetensors"));
+    succeeds(&["run", &model, "--inputs", &inputs, "--outputs", &out, "--backend", "cpu", "--repeat", "4"]);
+    let expected: Vec<u8> = [4.0, 2.0].iter().flat_map(|v| half(*v).to_le_bytes()).collect();
+    assert_eq!(&SafeTensors::open(&out).unwrap().get("y").unwrap().bytes[..], &expected[..]);
+}
+
+#[test]
+fn classifiers_say_the_label() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut g = Graph::new("main", Opset::iOS16);
+    let x = g.input("x", TensorType::new(DType::F32, [2]));
+    let (label, all) = g.push(mb::classify(&x, ["cat", "dog"])).unwrap();
+    let model = text(&dir.path().join("pets.mlpackage"));
+    g.finish([("label", label), ("all", all)]).unwrap().save(&model).unwrap();
+    let inputs = write(&dir.path().join("in.safetensors"), &[("x", &[2], &[0.25, 0.75])]);
+    let out = text(&dir.path().join("out.safetensors"));
+    let said = succeeds(&["run", &model, "--inputs", &inputs, "--outputs", &out, "--backend", "cpu"]);
+    assert!(said.ends_with("label: dog\n"), "{said}");
+    let outputs = SafeTensors::open(&out).unwrap();
+    assert_eq!(outputs.names().collect::<Vec<_>>(), ["all"]);
+    let all = outputs.get("all").unwrap();
+    let expected: Vec<u8> = [0.25f64, 0.75].iter().flat_map(|v| v.to_le_bytes()).collect();
+    assert_eq!((all.dtype, &all.bytes[..]), (SafeDType::F64, &expected[..]));
+}
+
+#[test]
+fn functions_are_chosen_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let function = |name: &str, by: f32| {
+        let mut g = Graph::new(name, Opset::iOS18);
+        let x = g.input("x", TensorType::new(DType::F32, [1]));
+        let y = g.push(mb::mul(&x, by)).unwrap();
+        g.finish_function(vec![("y", y).into()]).unwrap()
+    };
+    let model = text(&dir.path().join("both.mlpackage"));
+    Program::of_functions([function("double", 2.0), function("triple", 3.0)], "double").unwrap().save(&model).unwrap();
+    let shown = succeeds(&["inspect", &model]);
+    assert!(shown.contains("function double (default)") && shown.contains("function triple\n"), "{shown}");
+    let inputs = write(&dir.path().join("in.safetensors"), &[("x", &[1], &[1.0])]);
+    let out = text(&dir.path().join("out.safetensors"));
+    for (more, expected) in [(&[][..], 2.0f32), (&["--function", "triple"], 3.0)] {
+        let run = ["run", &model, "--inputs", &inputs, "--outputs", &out, "--backend", "cpu"];
+        succeeds(&[&run[..], more].concat());
+        assert_eq!(SafeTensors::open(&out).unwrap().get("y").unwrap().bytes[..], expected.to_le_bytes());
+    }
+}
+
+#[test]
+fn pipelines_are_kept_and_described() {
+    use mil_core::spec::{Model, ModelDescription, Pipeline, model::Type};
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = fs::read(testdata("neural_network.mlmodel")).unwrap();
+    let network = Model::decode(&bytes[..]).unwrap();
+    let pipeline = Pipeline { models: vec![network.clone(), network], names: vec!["first".into(), "second".into()] };
+    let model = Model {
+        specification_version: 6,
+        description: Some(ModelDescription::default()),
+        is_updatable: false,
+        r#type: Some(Type::Pipeline(pipeline)),
+    };
+    // With a field that nobody knows.
+    let bytes = [model.encode_to_vec(), vec![0x98, 0x06, 7]].concat();
+    let from = text(&dir.path().join("pipeline.mlmodel"));
+    fs::write(&from, &bytes).unwrap();
+    let shown = succeeds(&["inspect", &from]);
+    assert!(shown.contains("Pipeline, ") && shown.contains("stage 2 second: NeuralNetwork\n"), "{shown}");
+    let copy = text(&dir.path().join("copy.mlmodel"));
+    succeeds(&["copy", &from, &copy]);
+    assert_eq!(fs::read(&copy).unwrap(), bytes);
+    let packed = text(&dir.path().join("packed.mlpackage"));
+    succeeds(&["copy", &from, &packed]);
+    let again = text(&dir.path().join("again.mlpackage"));
+    succeeds(&["copy", &packed, &again]);
+    for (a, b) in files(Path::new(&packed)).iter().zip(files(Path::new(&again))) {
+        assert_eq!(fs::read(a).unwrap(), fs::read(b).unwrap());
     }
 }
 

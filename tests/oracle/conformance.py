@@ -46,6 +46,7 @@ OPS = set(
     quantize dequantize conv_quantized constexpr_affine_dequantize constexpr_blockwise_shift_scale constexpr_cast
     constexpr_lut_to_dense constexpr_lut_to_sparse constexpr_sparse_blockwise_shift_scale constexpr_sparse_to_dense
     const cond while_loop identity scaled_dot_product_attention
+    make_list list_read list_write list_gather list_scatter list_length classify read_state write_state
     """.split()
 )
 TIMEOUT_SECONDS = 30

@@ -152,6 +152,10 @@ impl Graph {
                 }
                 let id = match (arg.id, &arg.known) {
                     (Some(id), _) => id,
+                    (None, Some(Known::Constant(c))) if p.kind == ParamKind::List => {
+                        bindings.extend(Attribute::list_of(c).map(Binding::Inline));
+                        continue;
+                    }
                     (None, Some(Known::Constant(c))) => {
                         let name = match c.weight_name() {
                             Some(weight) => weight.to_string(),

@@ -1,7 +1,7 @@
 //! Arguments: what the parameters of an op are bound to.
 
 use crate::{
-    ir::{Attribute, Constant, Known, ValueId},
+    ir::{Attribute, Constant, Element, Known, ValueId},
     types::{DType, Dim, Opset, Shape, TensorType, Type},
 };
 
@@ -26,13 +26,9 @@ pub struct AnyArg {
 }
 
 impl AnyArg {
-    /// A constant written in place. Only tensors are known; lists and the like keep their type.
+    /// A constant written in place. Tensors and lists of scalars are known; others have a type only.
     pub fn inline(attribute: &Attribute) -> AnyArg {
-        let known = match attribute {
-            Attribute::Tensor(c) => Some(Known::Constant(c.clone())),
-            _ => None,
-        };
-        AnyArg { id: None, ty: attribute.ty(), known, is_const: true }
+        AnyArg { id: None, ty: attribute.ty(), known: attribute.known().map(Known::Constant), is_const: true }
     }
 
     /// A constant that is no op yet.
@@ -55,6 +51,12 @@ pub struct Arg {
 }
 
 impl Arg {
+    /// A scalar that a parameter has by default.
+    pub fn scalar<T: Element>(value: T) -> Arg {
+        let constant = Constant::scalar(value);
+        Arg { id: None, ty: constant.ty(), known: Some(Known::Constant(constant)), is_const: true }
+    }
+
     /// Element type.
     pub fn dtype(&self) -> DType {
         self.ty.dtype

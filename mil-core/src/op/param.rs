@@ -33,6 +33,8 @@ pub enum ParamKind {
     Float,
     /// Known text.
     Str,
+    /// A known list of scalars, which files write in place.
+    List,
 }
 
 impl ParamKind {
@@ -59,6 +61,7 @@ impl ParamKind {
             ParamKind::Bools => "a constant list of bools",
             ParamKind::Float => "a constant number",
             ParamKind::Str => "a constant string",
+            ParamKind::List => "a constant list, written in place",
         }
     }
 }

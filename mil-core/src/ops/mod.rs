@@ -11,6 +11,7 @@ pub mod activation;
 pub mod attention;
 pub mod band_part;
 pub mod cast;
+pub mod classify;
 pub mod compare;
 pub mod concat;
 pub mod constexpr;
@@ -26,6 +27,7 @@ mod fold;
 pub mod gather;
 pub mod generate;
 pub(crate) mod known;
+pub mod list;
 pub mod matmul;
 pub mod non_maximum_suppression;
 pub mod non_zero;
@@ -49,6 +51,7 @@ pub mod shape;
 pub mod slice;
 pub mod slice_update;
 pub mod split;
+pub mod state;
 pub mod strided;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -60,6 +63,7 @@ const LISTS: &[&[&OpDef]] = &[
     attention::OPS,
     band_part::OPS,
     cast::OPS,
+    classify::OPS,
     compare::OPS,
     concat::OPS,
     constexpr::OPS,
@@ -73,6 +77,7 @@ const LISTS: &[&[&OpDef]] = &[
     elementwise_unary::OPS,
     gather::OPS,
     generate::OPS,
+    list::OPS,
     matmul::OPS,
     non_maximum_suppression::OPS,
     non_zero::OPS,
@@ -94,6 +99,7 @@ const LISTS: &[&[&OpDef]] = &[
     slice::OPS,
     slice_update::OPS,
     split::OPS,
+    state::OPS,
     topk::OPS,
     upsample::OPS,
 ];

@@ -12,6 +12,7 @@
 //! Compiled models and text are read, as the model of a package that says the same; Core ML's compiler alone writes them.
 
 mod compiled;
+mod copy;
 mod manifest;
 mod program;
 mod read;

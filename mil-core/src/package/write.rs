@@ -73,9 +73,13 @@ impl PackageWriter {
     ///
     /// # Errors
     /// Something cannot be written; the destination is then as it was.
-    pub fn finish(mut self, model: &spec::Model) -> Result<(), PackageError> {
+    pub fn finish(self, model: &spec::Model) -> Result<(), PackageError> {
+        self.finish_bytes(&model.encode_to_vec())
+    }
+
+    /// The same with a model that is encoded already.
+    pub(super) fn finish_bytes(mut self, bytes: &[u8]) -> Result<(), PackageError> {
         let failed = |error| unwritable(&self.dest, error);
-        let bytes = model.encode_to_vec();
         let mut weights_hash = ContentHash::new(WEIGHTS_NAME);
         if let Some(weights) = self.weights.take() {
             // The writer flushes; closing the file is left to the drop.
@@ -84,7 +88,7 @@ impl PackageWriter {
             weights_hash.update(file).map_err(failed)?;
         }
         let mut model_hash = ContentHash::new(MODEL_NAME);
-        model_hash.update(&bytes[..]).map_err(failed)?;
+        model_hash.update(bytes).map_err(failed)?;
         let manifest = Manifest::new(model_hash.uuid(), weights_hash.uuid());
         let manifest = manifest.to_json().map_err(|error| failed(error.into()))?;
         fs::write(self.dir.path().join(DATA).join(AUTHOR).join(MODEL_NAME), bytes).map_err(failed)?;
@@ -130,7 +134,7 @@ fn unwritable(dest: &Path, error: std::io::Error) -> PackageError {
     PackageError::caused_by(dest, "cannot be written", error)
 }
 
-fn check_extension(dest: &Path, expected: &str) -> Result<(), PackageError> {
+pub(super) fn check_extension(dest: &Path, expected: &str) -> Result<(), PackageError> {
     if dest.extension().is_some_and(|extension| extension == expected) {
         return Ok(());
     }
@@ -138,7 +142,7 @@ fn check_extension(dest: &Path, expected: &str) -> Result<(), PackageError> {
 }
 
 /// There is nothing at `dest`, or a package that may be replaced.
-fn check_replaceable(dest: &Path) -> Result<(), PackageError> {
+pub(super) fn check_replaceable(dest: &Path) -> Result<(), PackageError> {
     // Not `metadata`: a link is not replaced, wherever it leads.
     let Ok(metadata) = fs::symlink_metadata(dest) else {
         return Ok(());

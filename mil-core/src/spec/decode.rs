@@ -337,7 +337,7 @@ impl Decoder<'_> {
     fn infer(&self, op: &Op, outputs: &[mil::NamedValueType]) -> Result<(Vec<Inferred>, bool), SpecError> {
         if op.def.is_const() {
             let value = op.attributes.get("val").ok_or_else(|| SpecError::new("a `const` has the attribute `val`"))?;
-            let known = op.constant().cloned().map(Known::Constant);
+            let known = value.known().map(Known::Constant);
             return Ok((vec![Inferred { ty: value.ty(), known }], true));
         }
         let args = self.function.args(op);

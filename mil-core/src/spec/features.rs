@@ -43,9 +43,20 @@ fn enumerated(count: usize) -> Result<(), SpecError> {
 /// The description of a value by its type alone.
 ///
 /// # Errors
-/// If no description can say this type: inputs and outputs of a model are f32, i32, f16 (since iOS16) or i8 (iOS26).
+/// If no description can say this type: inputs and outputs of a model are f32, i32, f16 (since iOS16) or i8 (iOS26); outputs
+/// also the label and the dictionary of a classifier.
 pub fn by_type(name: &str, ty: &Type, output: bool) -> Result<Feature, SpecError> {
+    let feature = |kind| Feature { name: name.into(), description: String::new(), optional: false, kind };
     let (t, state) = match ty {
+        // A classifier's label, and its probabilities.
+        Type::Tensor(t) if output && t.rank() == 0 && t.dtype == DType::String => {
+            return Ok(feature(FeatureKind::String));
+        }
+        Type::Tensor(t) if output && t.rank() == 0 && t.dtype == DType::I64 => return Ok(feature(FeatureKind::Int64)),
+        Type::Dictionary(key, _) if output => {
+            let int_keys = key.tensor().is_some_and(|k| k.dtype == DType::I64);
+            return Ok(feature(FeatureKind::Dictionary { int_keys }));
+        }
         Type::Tensor(t) => (t, false),
         Type::State(t) => (t, true),
         other => return Err(SpecError::new(format!("`{name}` is {other}; a model's inputs and outputs are tensors"))),
@@ -56,8 +67,7 @@ pub fn by_type(name: &str, ty: &Type, output: bool) -> Result<Feature, SpecError
         return Err(SpecError::new(message));
     }
     let array = ArrayFeature { dtype: Some(t.dtype), ..if output { output_sizes(t) } else { input_sizes(t) } };
-    let kind = if state { FeatureKind::State(array) } else { FeatureKind::Array(array) };
-    Ok(Feature { name: name.into(), description: String::new(), optional: false, kind })
+    Ok(feature(if state { FeatureKind::State(array) } else { FeatureKind::Array(array) }))
 }
 
 /// Outputs of unknown size, and scalars, have no shape in the description.

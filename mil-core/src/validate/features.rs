@@ -160,29 +160,6 @@ pub(super) fn empty_inputs(f: &Function, report: &mut Report<'_>) {
     }
 }
 
-/// Several inputs with enumerated sizes need iOS18, and all the same number of sizes: they are chosen together.
-///
-/// Source: coremltools' check before conversion.
-pub(super) fn enumerated(f: &Function, report: &mut Report<'_>) {
-    let count = |kind: &FeatureKind| match kind {
-        FeatureKind::Array(ArrayFeature { flexibility: ArrayFlexibility::Enumerated(shapes), .. }) => {
-            Some(shapes.len())
-        }
-        FeatureKind::Image(ImageFeature { flexibility: ImageFlexibility::Enumerated(sizes), .. }) => Some(sizes.len()),
-        _ => None,
-    };
-    let counts: Vec<usize> = f.input_features.iter().filter_map(|d| count(&d.kind)).collect();
-    if counts.len() > 1 && f.opset < Opset::iOS18 {
-        let message =
-            format!("{} inputs have enumerated sizes, which needs opset iOS18, found {}", counts.len(), f.opset);
-        report.whole(message, "set `opset = iOS18`, or let one input have them");
-    }
-    if counts.windows(2).any(|w| w[0] != w[1]) {
-        let message = format!("the inputs have different numbers of enumerated sizes: {counts:?}");
-        report.whole(message, "give all the same number: the first size of one goes with the first of the others");
-    }
-}
-
 /// A state is not optional: it is always there.
 ///
 /// Source: coremltools' `InterfaceValidators.cpp`.
@@ -236,5 +213,39 @@ fn image_misfit(image: &ImageFeature, t: &TensorType) -> Option<String> {
             let whole = [(1, 1), (channels as u64, channels), *height, *width];
             range(&whole, &expected, t).into_iter().next()
         }
+    }
+}
+
+/// Several inputs of enumerated sizes need iOS18, and equally many sizes each: the first of one goes with the first of the
+/// other.
+///
+/// Source: coremltools' check before conversion.
+pub(super) fn enumerated(f: &Function, report: &mut Report<'_>) {
+    let count = |id: &ValueId| {
+        let value = f.value(*id);
+        let derived = || crate::spec::feature_of_type(&value.name, &value.ty, false).ok();
+        let described = f.input_features.iter().find(|d| d.name == value.name).cloned();
+        match described.or_else(derived)?.kind {
+            FeatureKind::Array(ArrayFeature { flexibility: ArrayFlexibility::Enumerated(all), .. }) => Some(all.len()),
+            FeatureKind::Image(ImageFeature { flexibility: ImageFlexibility::Enumerated(all), .. }) => Some(all.len()),
+            _ => None,
+        }
+    };
+    let tensors = f.inputs.iter().filter(|id| f.value(**id).ty.tensor().is_some());
+    let found: Vec<(ValueId, usize)> = tensors.filter_map(|id| Some((*id, count(id)?))).collect();
+    let [(first, sizes), .., (last, _)] = found[..] else { return };
+    let name = |id: ValueId| f.value(id).name.escape_debug();
+    if f.opset < Opset::iOS18 {
+        let message = format!(
+            "the inputs `{}` and `{}` are of enumerated sizes, which several can be since iOS18",
+            name(first),
+            name(last)
+        );
+        report.whole(message, "set `opset = iOS18`, or use ranges");
+    }
+    if let Some((other, n)) = found.iter().find(|(_, n)| *n != sizes) {
+        let message =
+            format!("the input `{}` has {sizes} enumerated sizes but `{}` has {n}", name(first), name(*other));
+        report.whole(message, "give both equally many, or use ranges");
     }
 }

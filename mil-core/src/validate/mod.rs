@@ -33,7 +33,6 @@
 //! | `features.rs` | `names` | the description names exactly the inputs, outputs and states that there are |
 //! | | `arrays` | dtype, default size and flexible sizes agree with the function's types |
 //! | | `images` | image inputs and outputs are tensors `[1, channels, height, width]` of the right sizes |
-//!
 //! | | `empty_inputs` | no input is of size 0 |
 //! | | `enumerated` | several inputs of enumerated sizes need iOS18 and as many sizes each |
 //! | | `optional_states` | no state is optional |

@@ -488,6 +488,24 @@ mod features {
     }
 
     #[test]
+    fn enumerated() {
+        let program = |opset, sizes: [&[i64]; 2]| {
+            let mut g = crate::graph::Graph::new("main", opset);
+            let inputs = sizes.map(|s| {
+                let symbol = crate::types::Symbol::new(format!("S{}", s.len()), crate::types::Domain::OneOf(s.into()));
+                g.input("x", TensorType::new(DType::F32, [crate::types::Dim::from(symbol)]))
+            });
+            let y = inputs.map(|x| g.push(crate::mb::add(x, 1.0)).unwrap());
+            g.finish(y).unwrap()
+        };
+        program_finds(&program(Opset::iOS18, [&[2, 3], &[2, 3]]), &[]);
+        let old = "the inputs `x` and `x_0` are of enumerated sizes, which several can be since iOS18";
+        program_finds(&program(Opset::iOS17, [&[2, 3], &[2, 3]]), &[old]);
+        let counts = "the input `x` has 2 enumerated sizes but `x_0` has 3";
+        program_finds(&program(Opset::iOS18, [&[2, 3], &[2, 3, 4]]), &[counts]);
+    }
+
+    #[test]
     fn default_sizes_are_positive() {
         let mut program = identity(Opset::iOS17, f32s(&[0]));
         program.functions.get_mut("main").unwrap().input_features = vec![array("x", &[0], ArrayFlexibility::Fixed)];

@@ -173,6 +173,8 @@ fn constant(c: &mut Choices<'_>, param: &ParamDef, kind: ParamKind, rank: usize,
             let words = if known.is_empty() || c.one_in(4) { &WORDS[..] } else { &known };
             Some(Constant::string(c.pick(words)))
         }
+        ParamKind::List if c.one_in(2) => Constant::strings([count], vec!["a".into(); count]).ok(),
+        ParamKind::List => Some(Constant::vector(&vec![7i64; count])),
         ParamKind::Tensor | ParamKind::Tensors | ParamKind::Any | ParamKind::Anys => None,
     }
 }

@@ -59,6 +59,7 @@ impl<'a> Lower<'a> {
                 "cond" => "`cond` is written as `if` and `else`".into(),
                 "while_loop" => "`while_loop` is written as `while`".into(),
                 "const" => "a constant is written as itself: `0.5`, `[1, 2]`".into(),
+                "coreml_update_state" => "a state is written with `*state = ..`, and read with `*state`".into(),
                 _ => {
                     format!("there is no op `{name}`{}", suggest::hint(&mil_name, mil_core::ops::all().map(|d| d.name)))
                 }

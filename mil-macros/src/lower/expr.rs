@@ -217,8 +217,8 @@ impl<'a> Lower<'a> {
         match u.op {
             UnOp::Deref(_) => {
                 let val = match inner.val {
-                    // That states are not supported has been said at the parameter.
-                    Val::State(_) | Val::Poison => Val::Poison,
+                    Val::State(state) => self.read_state(state, hint, Place::of(u)),
+                    Val::Poison => Val::Poison,
                     other => self.error(u, format!("`*` reads a state, found {}", other.describe())),
                 };
                 Lowered { shadow: self.shadow.any(&val), val }

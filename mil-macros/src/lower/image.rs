@@ -2,17 +2,14 @@
 
 use mil_core::{
     graph::Value,
-    ir::{
-        Feature, Literal,
-        feature::{ColorSpace, FeatureKind, ImageFeature, ImageFlexibility},
-    },
+    ir::{Literal, feature::ColorSpace},
     op::Operand,
-    types::{DType, Dim, Domain, Opset, TensorType},
+    types::{DType, TensorType},
 };
 use syn::{Expr, Ident, Token, parse::ParseStream};
 
 use super::Lower;
-use crate::{diag::Place, suggest};
+use crate::{diag::Place, suggest, value::Val};
 
 /// The attribute as written.
 pub(crate) struct ImageAttr {
@@ -46,79 +43,70 @@ impl ImageAttr {
 }
 
 impl<'a> Lower<'a> {
+    fn color(&mut self, name: &Ident) -> Option<ColorSpace> {
+        let all = [
+            ("RGB", ColorSpace::Rgb),
+            ("BGR", ColorSpace::Bgr),
+            ("Grayscale", ColorSpace::Grayscale),
+            ("GrayscaleF16", ColorSpace::GrayscaleF16),
+        ];
+        let found = all.iter().find(|(word, _)| name == word).map(|(_, color)| *color);
+        if found.is_none() {
+            let words = all.map(|(word, _)| format!("`{word}`")).join(", ");
+            self.error(name, format!("there is no color layout `{name}`; it is one of {words}"));
+        }
+        found
+    }
+
     /// Describes the input as an image and scales its pixels; gives the value that the program sees.
     pub(super) fn image(&mut self, name: &str, value: &Value, attr: &'a ImageAttr, ty_at: Place) -> Option<Value> {
-        let color = match &attr.color.to_string()[..] {
-            "RGB" => ColorSpace::Rgb,
-            "BGR" => ColorSpace::Bgr,
-            "Grayscale" => ColorSpace::Grayscale,
-            "GrayscaleF16" => ColorSpace::GrayscaleF16,
-            other => {
-                let all = ["RGB", "BGR", "Grayscale", "GrayscaleF16"];
-                let message = format!(
-                    "there is no color layout `{other}`; it is one of {}",
-                    all.map(|c| format!("`{c}`")).join(", ")
-                );
-                self.error(&attr.color, message);
-                return None;
-            }
-        };
-        if color == ColorSpace::GrayscaleF16 && self.graph.opset() < Opset::iOS16 {
-            let message = format!(
-                "`GrayscaleF16` needs opset iOS16, but the program's is {}\nset `opset = iOS16`",
-                self.graph.opset()
-            );
-            self.error(&attr.color, message);
-            return None;
-        }
+        let color = self.color(&attr.color)?;
         let ty = value.tensor_type()?.clone();
         let channels = if matches!(color, ColorSpace::Rgb | ColorSpace::Bgr) { 3 } else { 1 };
-        if ty.rank() != 4 || !ty.shape[0].is(1) || !ty.shape[1].is(channels) {
-            let float = if color == ColorSpace::GrayscaleF16 { "f16" } else { "f32" };
-            let expected = format!("Tensor<{float}, 1, {channels}, height, width>");
-            self.error_at(ty_at, format!("an image of `{}` is a {expected}, found {ty}", attr.color));
+        if let Err(e) = self.graph.set_image(value, color) {
+            self.error_at(ty_at, format!("`{}`: {e}", attr.color));
             return None;
         }
-        if !ty.dtype.is_float() {
-            self.error_at(ty_at, format!("the pixels of an image arrive as `f16` or `f32`, found {ty}"));
-            return None;
-        }
-        let feature = Feature {
-            name: name.to_string(),
-            description: String::new(),
-            optional: false,
-            kind: FeatureKind::Image(self.image_feature(&ty, color)),
-        };
-        self.features.push(feature);
         let scaled = self.pixel_op("mul", name, "scaled", value.clone(), attr.scale.as_ref(), &ty, channels);
         self.pixel_op("add", name, "biased", scaled?, attr.bias.as_ref(), &ty, channels)
     }
 
-    fn image_feature(&self, ty: &TensorType, color: ColorSpace) -> ImageFeature {
-        let sizes = |dim: &Dim| match dim.as_symbol().map(|s| s.domain().clone()) {
-            Some(Domain::OneOf(sizes)) => sizes,
-            Some(Domain::Range { min, .. }) => vec![min],
-            None => dim.value().into_iter().collect(),
+    /// `#[image(RGB)] let y = ..;`: the output is given as a picture.
+    pub(super) fn output_image(&mut self, attr: &ImageAttr, val: &Val, at: Place) {
+        if let Some(e) = attr.scale.as_ref().or(attr.bias.as_ref()) {
+            self.error(e, "an output's pixels are what the program gives: scale them there");
+        }
+        let Val::Value(value) = val else {
+            if !val.is_poison() {
+                self.error_at(at, format!("an image is a tensor, found {}", val.describe()));
+            }
+            return;
         };
-        let range = |dim: &Dim| {
-            let (min, max) = dim.bounds();
-            (min.unwrap_or(1).max(1) as u64, max.unwrap_or(-1))
-        };
-        let (height, width) = (&ty.shape[2], &ty.shape[3]);
-        let (heights, widths) = (sizes(height), sizes(width));
-        let ranged = |dim: &Dim| dim.as_symbol().is_some_and(|s| matches!(s.domain(), Domain::Range { .. }));
-        let flexibility = if height.value().is_some() && width.value().is_some() {
-            ImageFlexibility::Fixed
-        } else if ranged(height) || ranged(width) {
-            ImageFlexibility::Range { width: range(width), height: range(height) }
-        } else if height == width {
-            ImageFlexibility::Enumerated(heights.iter().map(|&n| (n as u64, n as u64)).collect())
-        } else {
-            let pairs = heights.iter().flat_map(|&h| widths.iter().map(move |&w| (w as u64, h as u64)));
-            ImageFlexibility::Enumerated(pairs.collect())
-        };
-        let first = |sizes: &[i64]| sizes.first().copied().unwrap_or(1);
-        ImageFeature { width: first(&widths), height: first(&heights), color, flexibility }
+        if let Some(color) = self.color(&attr.color)
+            && let Err(e) = self.graph.set_image(value, color)
+        {
+            self.error_at(at, format!("`{}`: {e}", attr.color));
+        }
+    }
+
+    /// `#[default(0.5)]`: the input may be left out.
+    pub(super) fn default(&mut self, value: &Value, e: &'a Expr) {
+        let found = self.expr(e, None).val;
+        let number = found.typed_literal().map(|(l, _)| l).and_then(|l| match l {
+            Literal::Int(n) => Some(n as f64),
+            Literal::Float(v) => Some(v),
+            _ => None,
+        });
+        match number.map(|n| self.graph.set_default(value, n)) {
+            Some(Ok(())) => {}
+            Some(Err(error)) => {
+                self.error(e, error.message);
+            }
+            None if found.is_poison() => {}
+            None => {
+                self.error(e, format!("a default is one number, found {}", found.describe()));
+            }
+        }
     }
 
     /// `mul` by the scale or `add` of the bias, in the input's dtype, named as coremltools names them.

@@ -14,6 +14,7 @@ mod index;
 mod operand;
 mod operator;
 mod program;
+mod state;
 mod stmt;
 #[cfg(test)]
 mod tests;
@@ -23,8 +24,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use mil_core::{
     graph::{Graph, Value},
-    ir::Feature,
-    types::{Dim, TensorType},
+    types::Dim,
 };
 use proc_macro2::TokenStream;
 use quote::ToTokens;
@@ -40,7 +40,7 @@ use crate::{
 
 pub(crate) use format::ParseFormats;
 pub(crate) use image::ImageAttr;
-pub(crate) use program::{Lowering, Module, Output, document, program};
+pub(crate) use program::{Input, Lowering, Module, Output, document, program};
 
 /// An expression, lowered: what it is, and its restatement in terms of the public API, for the IDE.
 pub(crate) struct Lowered {
@@ -73,11 +73,9 @@ pub(crate) struct Lower<'a> {
     shadow: Shadow,
     /// The ops that the source names, as it writes them: so that its imports count as used.
     op_paths: BTreeMap<String, TokenStream>,
-    /// The inputs, with their names.
-    inputs: Vec<(String, Option<TensorType>)>,
+    /// The inputs and states.
+    inputs: Vec<Input>,
     input_values: Vec<Value>,
-    /// Descriptions of the inputs that are images.
-    features: Vec<Feature>,
 }
 
 impl Lower<'_> {

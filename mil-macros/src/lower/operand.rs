@@ -3,7 +3,7 @@
 use mil_core::{
     graph::Value,
     ir::{Constant, Literal},
-    op::{Operand, ParamDef},
+    op::{Operand, ParamDef, ParamKind},
     types::{DType, Dim},
 };
 
@@ -45,6 +45,7 @@ impl Lower<'_> {
             return None;
         }
         match &given.val {
+            Val::State(state) if param.kind == ParamKind::Any => Some(Operand::Value(state.clone())),
             Val::List(items) | Val::Tuple(items) => {
                 if let Some(literal) = Val::List(items.clone()).literal() {
                     return Some(Operand::Literal(literal));

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, rc::Rc};
 
 use mil_core::{
     graph::{Graph, NamedOutput, is_identifier},
-    ir::{Feature, Program},
-    types::{DType, Opset, TensorType},
+    ir::{Def, Program},
+    types::{DType, Opset, TensorType, Type},
 };
 use proc_macro2::TokenStream;
 use syn::{Expr, ItemConst, ItemFn, ReturnType, Stmt};
@@ -35,8 +35,8 @@ pub(crate) struct Lowering {
     /// `None` if there are problems.
     pub(crate) program: Option<Program>,
     pub(crate) diag: Diagnostics,
-    /// Names and types of the inputs; `None` where the type is wrong.
-    pub(crate) inputs: Vec<(String, Option<TensorType>)>,
+    /// The inputs and states.
+    pub(crate) inputs: Vec<Input>,
     /// What it gives.
     pub(crate) output: Output,
     /// The shadow, as items.
@@ -47,12 +47,21 @@ pub(crate) struct Lowering {
     pub(crate) weights: Option<WeightsFile>,
 }
 
+/// A parameter that is an input, or a state, of the model.
+#[derive(Clone, Debug)]
+pub(crate) struct Input {
+    pub(crate) name: String,
+    /// `None` where it is wrong. Of a state: what it holds.
+    pub(crate) ty: Option<TensorType>,
+    pub(crate) state: bool,
+}
+
 /// What a program gives.
 #[derive(Clone, Debug)]
 pub(crate) enum Output {
     Unknown,
-    Single(TensorType),
-    Tuple(Vec<TensorType>),
+    Single(Type),
+    Tuple(Vec<Type>),
 }
 
 /// Lowers a program.
@@ -99,7 +108,6 @@ impl<'a> Lower<'a> {
             op_paths: BTreeMap::new(),
             inputs: vec![],
             input_values: vec![],
-            features: vec![],
         }
     }
 
@@ -142,7 +150,7 @@ impl<'a> Lower<'a> {
     fn param(&mut self, p: &'a ParamItem) -> Val {
         let name = p.ident.to_string().trim_start_matches("r#").to_string();
         for attr in &p.others {
-            self.error(attr, "a parameter has the attributes `#[weight(\"..\")]` and `#[image(..)]`, and no others");
+            self.error(attr, "a parameter has the attributes `#[weight(\"..\")]`, `#[image(..)]` and `#[default(..)]`, and no others");
         }
         let in_attr = self.attr.types.iter().find(|(n, _)| *n == p.ident).map(|(_, ty)| ty);
         if let (Some(ty), Some(_)) = (in_attr, &p.ty) {
@@ -156,13 +164,18 @@ impl<'a> Lower<'a> {
         };
         let at = Place::of(ty);
         let Some(written) = self.read_type(ty) else {
-            self.inputs.push((name, None));
+            self.inputs.push(Input { name, ty: None, state: false });
             return Val::Poison;
         };
         if let Some(image) = &p.image
             && !matches!(written, Written::Tensor(..))
         {
             return self.error(&image.color, "only a `Tensor` parameter is an image");
+        }
+        if let Some(default) = &p.default
+            && !matches!(written, Written::Tensor(..))
+        {
+            return self.error(default, "only a `Tensor` parameter has a default");
         }
         if let Some(weight) = &p.weight
             && !matches!(written, Written::Weight(..) | Written::AnyWeight | Written::Weights)
@@ -173,14 +186,14 @@ impl<'a> Lower<'a> {
             Written::Tensor(dtype, dims) => match complete(dtype, &dims) {
                 Some(t) => self.input(p, &name, t, at),
                 None => {
-                    self.inputs.push((name.clone(), None));
+                    self.inputs.push(Input { name: name.clone(), ty: None, state: false });
                     let message = "the dimensions of an input are all said; for one of flexible size declare a name, as in \
                                    `#[mil_program(H in 64..=512)]`";
                     self.error_at(at, message)
                 }
             },
             Written::AnyTensor => {
-                self.inputs.push((name, None));
+                self.inputs.push(Input { name, ty: None, state: false });
                 self.error_at(at, "an input has an element type and dimensions, such as `Tensor<f32, 1, 3>`")
             }
             Written::Weight(dtype, dims) => self.weight_param(p, &name, dtype, &dims, at),
@@ -229,12 +242,17 @@ impl<'a> Lower<'a> {
         if t.rank() > 5 {
             self.error_at(at, format!("a tensor has at most 5 dimensions, found {}: {t}", t.rank()));
         }
-        self.io_dtype("an input", &t, at);
-        self.inputs.push((name.to_string(), Some(t.clone())));
+        if p.image.is_none() || t.dtype != DType::U8 {
+            self.io_dtype("an input", &t, at);
+        }
+        self.inputs.push(Input { name: name.to_string(), ty: Some(t.clone()), state: false });
         let value = self.graph.input(name, t.clone());
         self.input_values.push(value.clone());
         if self.diag.count() > before {
             return Val::Poison;
+        }
+        if let Some(default) = &p.default {
+            self.default(&value, default);
         }
         match &p.image {
             Some(image) => self.image(name, &value, image, at).map_or(Val::Poison, Val::Value),
@@ -293,32 +311,6 @@ impl<'a> Lower<'a> {
         }
     }
 
-    fn state_param(
-        &mut self,
-        name: &str,
-        dtype: DType,
-        dims: &[Option<mil_core::types::Dim>],
-        by_mut: bool,
-        at: Place,
-    ) -> Val {
-        let opset = self.graph.opset();
-        if !by_mut {
-            let written = describe("State", dtype, dims);
-            self.error_at(at, format!("a state changes while the model runs: write `{name}: &mut {written}`"));
-        } else if opset < Opset::iOS18 {
-            self.error_at(at, format!("a state needs opset iOS18, but the program's is {opset}\nset `opset = iOS18`"));
-        } else if dtype != DType::F16 {
-            self.error_at(at, format!("a state is of `f16`, found {}", describe("State", dtype, dims)));
-        } else if complete(dtype, dims).and_then(|t| t.shape.fixed()).is_none() {
-            self.error_at(at, "the dimensions of a state are numbers");
-        } else {
-            let message = "states are not supported yet: they need `read_state` and `slice_update`, ops of opset iOS18 that \
-                           are still missing; pass what is kept as an input and give it as an output";
-            self.error_at(at, message);
-        }
-        Val::State(complete(dtype, dims).unwrap_or_else(|| TensorType::scalar(dtype)))
-    }
-
     /// Lowers the body; gives the outputs with their names and places.
     fn body(&mut self, item: &'a ProgramItem) -> (Outputs, TokenStream) {
         let tail = match item.body.stmts.last() {
@@ -375,12 +367,18 @@ impl<'a> Lower<'a> {
                 Val::Weight(w) => self.weight_value(w),
                 Val::Const(_) => self.constant_value(item, None, place)?,
                 Val::Poison => return None,
+                Val::State(_) => {
+                    self.error_at(place, "a state is no output: give what it holds, with `*`");
+                    return None;
+                }
                 found => {
                     self.error_at(place, format!("an output is a tensor, found {}", found.describe()));
                     return None;
                 }
             };
-            if let Some(t) = value.tensor_type().cloned() {
+            if let Some(t) = value.tensor_type().cloned()
+                && !self.is_label(&value)
+            {
                 self.io_dtype("an output", &t, place);
             }
             let name = match e {
@@ -394,10 +392,16 @@ impl<'a> Lower<'a> {
         Some((val, outputs))
     }
 
+    /// Whether this is the label that `classify` gives, which may be text.
+    fn is_label(&self, value: &mil_core::graph::Value) -> bool {
+        let f = self.graph.function();
+        matches!(f.value(value.id()).def, Def::Op(op, 0) if f.op(op).def.name == "classify")
+    }
+
     /// The name of an output that is a variable: the variable's, unless an input has it.
     fn output_name(&self, name: &str) -> String {
         let name = name.trim_start_matches("r#");
-        let taken = self.inputs.iter().any(|(input, _)| input == name);
+        let taken = self.inputs.iter().any(|input| input.name == name);
         if taken { format!("{name}_out") } else { name.to_string() }
     }
 
@@ -405,7 +409,7 @@ impl<'a> Lower<'a> {
         let mut output = Output::Unknown;
         let mut finished = None;
         if let Some((val, outputs)) = outputs {
-            let types: Vec<_> = outputs.iter().filter_map(|(o, _)| o.value.tensor_type().cloned()).collect();
+            let types: Vec<_> = outputs.iter().map(|(o, _)| o.value.ty().clone()).collect();
             output = match (&val, &types[..]) {
                 (Val::Tuple(_) | Val::List(_), _) => Output::Tuple(types),
                 (_, [one]) => Output::Single(one.clone()),
@@ -423,17 +427,10 @@ impl<'a> Lower<'a> {
         }
         let mut program = None;
         if self.diag.is_empty()
-            && let Some(mut function) = finished
+            && let Some(function) = finished
         {
-            match self.describe_inputs() {
-                Ok(features) => {
-                    function.input_features = features;
-                    program = Some(Program::single(function));
-                }
-                Err(message) => {
-                    self.error(&item.ident, message);
-                }
-            }
+            program = Some(Program::single(function));
+            self.attr.describe(program.as_mut());
         }
         Lowering {
             program,
@@ -444,21 +441,6 @@ impl<'a> Lower<'a> {
             op_paths: self.op_paths.into_values().collect(),
             weights: self.weights,
         }
-    }
-
-    /// With an image among them all inputs are described; else their types say it all.
-    fn describe_inputs(&self) -> Result<Vec<Feature>, String> {
-        if self.features.is_empty() {
-            return Ok(vec![]);
-        }
-        let described = self.inputs.iter().map(|(name, ty)| {
-            if let Some(f) = self.features.iter().find(|f| f.name == *name) {
-                return Ok(f.clone());
-            }
-            let ty = ty.clone().ok_or_else(|| format!("the type of `{name}` is unknown"))?;
-            mil_core::spec::feature_of_type(name, &ty.into(), false).map_err(|e| e.to_string())
-        });
-        described.collect()
     }
 }
 
@@ -484,7 +466,11 @@ fn names_itself(e: &Expr) -> bool {
 
 /// The types of the inputs and outputs, for the documentation: one line each.
 pub(crate) fn document(lowering: &Lowering) -> String {
-    let input = |(name, t): &(String, Option<TensorType>)| t.as_ref().map(|t| format!("- `{name}: {t}`\n"));
+    let input = |i: &Input| {
+        let t = i.ty.as_ref()?.to_string();
+        let t = if i.state { t.replacen("Tensor", "&mut State", 1) } else { t };
+        Some(format!("- `{}: {t}`\n", i.name))
+    };
     let inputs: String = lowering.inputs.iter().filter_map(input).collect();
     let gives = match &lowering.output {
         Output::Single(t) => format!("`{t}`"),

@@ -4,7 +4,7 @@ use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
 use syn::{Block, Expr, Item, Local, Pat, Stmt};
 
-use super::{Lower, Lowered};
+use super::{ImageAttr, Lower, Lowered};
 use crate::shadow::restate;
 use crate::{
     diag::Place,
@@ -97,7 +97,8 @@ impl<'a> Lower<'a> {
             Pat::Type(t) => (&*t.pat, Some(&*t.ty)),
             pat => (pat, None),
         };
-        let name = self.name_attribute(&local.attrs).or_else(|| binding_name(pat));
+        let (name, image) = self.local_attributes(&local.attrs);
+        let name = name.or_else(|| binding_name(pat));
         let Some(init) = &local.init else {
             self.error(local, "give the variable a value where it is declared");
             self.bind(pat, Val::Poison);
@@ -118,6 +119,9 @@ impl<'a> Lower<'a> {
                 lowered.val = Val::Poison;
             }
         }
+        if let Some(image) = image {
+            self.output_image(&image, &lowered.val, Place::of(pat));
+        }
         let (tokens, ty) = (&lowered.shadow, self.shadow.ty(&lowered.val));
         let target = if self.shadow.on { pattern_shadow(pat) } else { TokenStream::new() };
         let shadow = restate!(self, let #target: #ty = ::mil::__private::own::<_, #ty>(#tokens););
@@ -125,9 +129,9 @@ impl<'a> Lower<'a> {
         shadow
     }
 
-    /// `#[name = "c1"]`.
-    fn name_attribute(&mut self, attrs: &[syn::Attribute]) -> Option<String> {
-        let mut name = None;
+    /// `#[name = "c1"]`, `#[image(RGB)]`.
+    fn local_attributes(&mut self, attrs: &[syn::Attribute]) -> (Option<String>, Option<ImageAttr>) {
+        let (mut name, mut image) = (None, None);
         for attr in attrs {
             match &attr.meta {
                 syn::Meta::NameValue(nv) if nv.path.is_ident("name") => match &nv.value {
@@ -136,13 +140,20 @@ impl<'a> Lower<'a> {
                         self.error(other, "expected text, such as `#[name = \"conv1\"]`");
                     }
                 },
+                meta if meta.path().is_ident("image") => match ImageAttr::parse(attr) {
+                    Ok(found) => image = Some(found),
+                    Err(e) => self.diag.syntax(e),
+                },
                 meta if meta.path().is_ident("allow") || meta.path().is_ident("doc") => {}
                 meta => {
-                    self.error(meta, "the only attribute of a statement is `#[name = \"..\"]`");
+                    self.error(
+                        meta,
+                        "a statement has the attributes `#[name = \"..\"]` and `#[image(..)]`, and no others",
+                    );
                 }
             }
         }
-        name
+        (name, image)
     }
 
     /// A name that MIL takes.
@@ -243,8 +254,8 @@ impl<'a> Lower<'a> {
             }
             Expr::Unary(syn::ExprUnary { op: syn::UnOp::Deref(_), expr, .. }) => {
                 match self.expr(expr, None).val {
-                    // That states are not supported has been said at the parameter.
-                    Val::State(_) | Val::Poison => {}
+                    Val::State(state) => self.write_state(state, val, Place::of(left)),
+                    Val::Poison => {}
                     other => {
                         self.error(left, format!("only a state is written with `*`, found {}", other.describe()));
                     }
@@ -264,7 +275,7 @@ impl<'a> Lower<'a> {
 
     /// A value as the type that is written says it: checked, or, for literals, given that dtype.
     pub(super) fn ascribe(&mut self, val: Val, written: &Written, at: Place, written_at: Place) -> Val {
-        use crate::sig::{describe, matches};
+        use crate::sig::{describe, matches, matches_state};
         let mismatch = |lower: &mut Self, expected: String, val: &Val| {
             lower.error_at(written_at, format!("expected {expected}, found {}", val.describe()))
         };
@@ -296,6 +307,7 @@ impl<'a> Lower<'a> {
             (Written::AnyTensor, val) => mismatch(self, "a tensor".into(), &val),
             (Written::AnyWeight, val) => mismatch(self, "a weight".into(), &val),
             (Written::Weights, val) => mismatch(self, "`Weights`".into(), &val),
+            (Written::State(dtype, dims, _), Val::State(v)) if matches_state(*dtype, dims, v.ty()) => Val::State(v),
             (Written::State(dtype, dims, _), val) => mismatch(self, describe("State", *dtype, dims), &val),
             (Written::Constant(name), val) => {
                 let kind = |c: &Const| match &c.literal {

@@ -14,6 +14,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     path::{Path, PathBuf},
+    ptr::NonNull,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -28,13 +29,16 @@ use objc2::{
 };
 use objc2_core_ml::{
     MLComputeUnits, MLDictionaryFeatureProvider, MLFeatureProvider, MLFeatureValue, MLModel, MLModelConfiguration,
+    MLMultiArray, MLState,
 };
 use objc2_foundation::{NSDictionary, NSProcessInfo, NSString, NSURL};
 
 use crate::{
-    backend::{ComputeUnits, Engine},
+    backend::{ComputeUnits, Engine, Results},
     error::RunError,
-    interface::{Interface, OutputInfo},
+    interface::{Interface, OutputInfo, StateInfo},
+    outputs::Output,
+    state::Held,
     tensor::AnyTensor,
 };
 
@@ -50,11 +54,44 @@ pub(crate) struct CoreMl {
     /// One prediction at a time: Apple's documentation allows an `MLModel` to be used by one thread at a time.
     model: Mutex<Loaded>,
     outputs: Vec<OutputInfo>,
+    /// Whether the function has states: only systems of 2024 and later know of them.
+    stateful: bool,
+    /// Tells states of this model from those of others.
+    id: u64,
     /// Dropped after the model, which reads from it.
     _compiled: Removed,
 }
 
 struct Loaded(Retained<MLModel>);
+
+/// The states of a model that Core ML has loaded; `None` if it has none.
+pub(crate) struct CoreMlState {
+    state: Option<Retained<MLState>>,
+    model: u64,
+}
+
+impl CoreMlState {
+    /// A copy of what a state holds.
+    pub(crate) fn get(&self, info: &StateInfo) -> Result<AnyTensor, RunError> {
+        let missing = || RunError::new(format!("Core ML gave no array of the state `{}`", info.name));
+        let state = self.state.as_ref().ok_or_else(missing)?;
+        autoreleasepool(|_| {
+            let result: Mutex<Option<Result<AnyTensor, RunError>>> = Mutex::new(None);
+            let copy = |array: NonNull<MLMultiArray>| {
+                // SAFETY: Core ML lends the array until the handler returns.
+                let copied = array::to_tensor(&info.name, unsafe { array.as_ref() });
+                if let Ok(mut result) = result.lock() {
+                    *result = Some(copied);
+                }
+            };
+            let handler = block2::StackBlock::new(copy);
+            // SAFETY: the name is one that the model declares; the handler is called before the method returns; no prediction
+            // is under way, which would have borrowed the state mutably.
+            unsafe { state.getMultiArrayForStateNamed_handler(&NSString::from_str(&info.name), &handler) };
+            result.lock().ok().and_then(|mut r| r.take()).unwrap_or_else(|| Err(missing()))
+        })
+    }
+}
 
 // SAFETY: an `MLModel` is bound to no thread, it must only not be used by two at once; the `Mutex` around the only
 // `Loaded` there is sees to that.
@@ -98,14 +135,25 @@ impl CoreMl {
                 }
             };
             let model = load(&compiled.0, function, compute_units)?;
-            Ok(CoreMl { model: Mutex::new(Loaded(model)), outputs: interface.outputs.clone(), _compiled: compiled })
+            Ok(CoreMl {
+                model: Mutex::new(Loaded(model)),
+                outputs: interface.outputs.clone(),
+                stateful: !interface.states.is_empty(),
+                id: counted(),
+                _compiled: compiled,
+            })
         })
     }
 }
 
-fn temporary_package() -> PathBuf {
+/// A number that no other call has given.
+fn counted() -> u64 {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
-    let n = COUNTER.fetch_add(1, Ordering::Relaxed);
+    COUNTER.fetch_add(1, Ordering::Relaxed)
+}
+
+fn temporary_package() -> PathBuf {
+    let n = counted();
     std::env::temp_dir().join(format!("mil-{}-{n}.mlpackage", std::process::id()))
 }
 
@@ -148,7 +196,24 @@ fn load(compiled: &Path, function: Option<&str>, units: ComputeUnits) -> Result<
 }
 
 impl Engine for CoreMl {
-    fn predict(&self, inputs: BTreeMap<String, AnyTensor>) -> Result<BTreeMap<String, AnyTensor>, RunError> {
+    fn new_state(&self) -> Result<Held, RunError> {
+        let state = self.stateful.then(|| {
+            let model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
+            // SAFETY: no preconditions; of macOS 15 and iOS 18, where alone Core ML loads models with states.
+            unsafe { model.0.newState() }
+        });
+        Ok(Held::CoreMl(CoreMlState { state, model: self.id }))
+    }
+
+    fn predict(&self, inputs: BTreeMap<String, AnyTensor>, state: &mut Held) -> Result<Results, RunError> {
+        let state = match state {
+            Held::CoreMl(state) if state.model == self.id => state.state.as_ref(),
+            Held::CoreMl(_) | Held::Cpu(_) => {
+                return Err(RunError::new(
+                    "the state was made by another model; make one with `new_state` of this one",
+                ));
+            }
+        };
         // Threads of Rust have no pool of their own: without this one, what a prediction makes is never freed.
         autoreleasepool(|_| {
             let provider = provider(inputs)?;
@@ -156,11 +221,16 @@ impl Engine for CoreMl {
             // Nothing of the model is left half done when another prediction panicked.
             let model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
             // SAFETY: names, dtypes and shapes of the inputs are those that the model declares, and no other thread uses
-            // the model while the lock is held.
-            let outputs = unsafe { model.0.predictionFromFeatures_error(features) };
+            // the model while the lock is held, nor the state, which this model has made and which is borrowed mutably.
+            let outputs = unsafe {
+                match state {
+                    Some(state) => model.0.predictionFromFeatures_usingState_error(features, state),
+                    None => model.0.predictionFromFeatures_error(features),
+                }
+            };
             let outputs = outputs.map_err(|e| core_ml_error("the prediction failed", &e))?;
             // Outputs may be computed when they are read: the lock is held until they are copied.
-            self.outputs.iter().map(|info| Ok((info.name.clone(), read(&outputs, info)?))).collect()
+            self.outputs.iter().map(|info| Ok((info.name.clone(), Output::Tensor(read(&outputs, info)?)))).collect()
         })
     }
 }
@@ -190,7 +260,9 @@ fn read(outputs: &ProtocolObject<dyn MLFeatureProvider>, info: &OutputInfo) -> R
     let array = unsafe { outputs.featureValueForName(&name).and_then(|v| v.multiArrayValue()) };
     let array = array.ok_or_else(|| RunError::new(format!("Core ML gave no array for the output `{}`", info.name)))?;
     let tensor = array::to_tensor(&info.name, &array)?;
+    // The plan has seen to it that no output is something else.
+    let ty = info.ty.tensor().ok_or_else(|| RunError::new(format!("output `{}` is {}", info.name, info.ty)))?;
     // Core ML has no scalars: it gives them as `[1]`.
-    let tensor = if info.ty.rank() == 0 && tensor.count() == 1 { tensor.reshaped([])? } else { tensor };
-    tensor.converted(info.ty.dtype)
+    let tensor = if ty.rank() == 0 && tensor.count() == 1 { tensor.reshaped([])? } else { tensor };
+    tensor.converted(ty.dtype)
 }

@@ -33,7 +33,7 @@ impl Evaluate for Evaluator {
         let kernel = kernel(args.def.name).ok_or("this op cannot be run on the CPU")?;
         let bound = (kernel.bind)(args).map_err(|e| e.to_string())?;
         let outputs = bound.run(&Cx { values: &[], draws: &AtomicU64::new(0) }).map_err(|e: RunError| e.to_string())?;
-        outputs.iter().map(constant).collect()
+        outputs.iter().map(|v| constant(v.tensor().map_err(|e| e.to_string())?)).collect()
     }
 }
 

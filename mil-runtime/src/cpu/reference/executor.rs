@@ -7,11 +7,16 @@ use std::{
 
 use mil_core::{
     ir::{Binding, BlockId, Constant, Function, OpId, ValueId},
-    types::{Dim, Symbol},
+    types::{Dim, Symbol, Type},
 };
 
-use super::{Bound, Cx, kernel};
-use crate::{error::RunError, interface::check_type, tensor::AnyTensor};
+use super::{Bound, Cx, kernel, value::Value};
+use crate::{
+    error::RunError,
+    interface::check_type,
+    outputs::Output,
+    tensor::{AnyTensor, zeros},
+};
 
 /// A function made ready to run: constants loaded (shared, not copied; those of `constexpr_` ops unpacked once), kernels
 /// bound.
@@ -32,9 +37,20 @@ enum Step {
     Kernel(Box<dyn Bound>),
     Cond,
     While,
+    ReadState,
+    WriteState,
 }
 
-type Values = Vec<Option<Arc<AnyTensor>>>;
+/// What the states of a function hold, by name.
+pub type States = BTreeMap<String, Arc<AnyTensor>>;
+
+/// A run: what the values are by now.
+struct Run {
+    values: Vec<Option<Value>>,
+    states: BTreeMap<ValueId, Arc<AnyTensor>>,
+    /// How often bodies of loops have run.
+    rounds: u64,
+}
 
 impl std::fmt::Debug for Executor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -66,6 +82,8 @@ impl Executor {
                 _ if op.def.is_constexpr() => Step::Const,
                 "cond" => Step::Cond,
                 "while_loop" => Step::While,
+                "read_state" => Step::ReadState,
+                "write_state" => Step::WriteState,
                 name => {
                     let missing = || RunError::new("this op cannot be run on the CPU yet").in_op(&op.name, name);
                     let bound = (kernel(name).ok_or_else(missing)?.bind)(&function.args(op));
@@ -97,71 +115,154 @@ impl Executor {
         &self.function
     }
 
-    /// Runs the function on named inputs and gives its outputs by name.
+    /// Runs the function once, with states as they are at first, and gives its outputs, which are tensors.
     ///
     /// # Errors
-    /// If an input is missing, unknown, or of another type; or an op fails, which the error names.
-    pub fn run(&self, mut inputs: BTreeMap<String, AnyTensor>) -> Result<BTreeMap<String, AnyTensor>, RunError> {
-        let mut values: Values = vec![None; self.function.value_count()];
+    /// As [`Executor::run_with`]; or if an output is a dictionary.
+    pub fn run(&self, inputs: BTreeMap<String, AnyTensor>) -> Result<BTreeMap<String, AnyTensor>, RunError> {
+        let outputs = self.run_with(inputs, &mut self.new_states()?)?;
+        let tensor = |(name, output)| match output {
+            Output::Tensor(t) => Ok((name, t)),
+            Output::Dictionary(_) => Err(RunError::new(format!("output `{name}` is a dictionary, not a tensor"))),
+        };
+        outputs.into_iter().map(tensor).collect()
+    }
+
+    /// What the function's states hold at first: zeros.
+    ///
+    /// # Errors
+    /// If a state is not of fixed size, or too large.
+    pub fn new_states(&self) -> Result<States, RunError> {
+        let mut states = States::new();
+        for (_, name, ty) in self.states() {
+            let at = |e: RunError| RunError::new(format!("state `{name}`: {e}"));
+            let open = || RunError::new(format!("expected a fixed size, found {ty}"));
+            let shape = ty.shape.fixed().ok_or_else(|| at(open()))?;
+            states.insert(name.to_string(), Arc::new(zeros(ty.dtype, &shape).map_err(at)?));
+        }
+        Ok(states)
+    }
+
+    fn states(&self) -> impl Iterator<Item = (ValueId, &str, &mil_core::types::TensorType)> {
+        self.function.inputs.iter().filter_map(|&id| match &self.function.value(id) {
+            data if let Type::State(ty) = &data.ty => Some((id, &data.name[..], ty)),
+            _ => None,
+        })
+    }
+
+    /// Runs the function once on named inputs, and gives its outputs by name. `states` are what the function's states hold,
+    /// before and afterwards; when the run fails they are as before.
+    ///
+    /// # Errors
+    /// If an input or a state is missing, unknown, or of another type; or an op fails, which the error names.
+    pub fn run_with(
+        &self,
+        mut inputs: BTreeMap<String, AnyTensor>,
+        states: &mut States,
+    ) -> Result<BTreeMap<String, Output>, RunError> {
+        let mut run = Run { values: vec![None; self.function.value_count()], states: BTreeMap::new(), rounds: 0 };
         for (id, constant) in &self.constants {
-            values[id.index()] = Some(constant.clone());
+            run.values[id.index()] = Some(Value::Tensor(constant.clone()));
         }
         let mut sizes: BTreeMap<Symbol, i64> = BTreeMap::new();
         for &id in &self.function.inputs {
             let data = self.function.value(id);
+            if let Type::State(_) = data.ty {
+                let held = states.get(&data.name);
+                let held = held.ok_or_else(|| RunError::new(format!("state `{}` is missing", data.name)))?;
+                check_type("state", &data.name, &data.ty, held, &mut sizes)?;
+                run.states.insert(id, held.clone());
+                run.values[id.index()] = Some(Value::State(id));
+                continue;
+            }
             let given = inputs.remove(&data.name);
             let tensor = given.ok_or_else(|| RunError::new(format!("input `{}` is missing", data.name)))?;
-            check_type(&data.name, &data.ty, &tensor, &mut sizes)?;
-            values[id.index()] = Some(Arc::new(tensor));
+            check_type("input", &data.name, &data.ty, &tensor, &mut sizes)?;
+            run.values[id.index()] = Some(tensor.into());
         }
         if let Some(name) = inputs.keys().next() {
             return Err(RunError::new(format!("the function `{}` has no input `{name}`", self.function.name)));
         }
-        let mut rounds = 0;
-        self.run_block(self.function.body, &mut values, &mut rounds)?;
+        self.run_block(self.function.body, &mut run)?;
         let mut outputs = BTreeMap::new();
         for &id in self.function.outputs() {
             let data = self.function.value(id);
-            let value = values[id.index()].clone();
-            let value = value.ok_or_else(|| RunError::new(format!("output `{}` was not computed", data.name)))?;
-            outputs.insert(data.name.clone(), Arc::unwrap_or_clone(value));
+            let value = run.values[id.index()].clone();
+            let output = match value {
+                Some(Value::Tensor(t)) => Output::Tensor(Arc::unwrap_or_clone(t)),
+                Some(Value::Dictionary(d)) => Output::Dictionary(Arc::unwrap_or_clone(d)),
+                Some(other) => {
+                    let what = format!("output `{}` is {}, not a tensor", data.name, other.describe());
+                    return Err(RunError::new(what));
+                }
+                None => return Err(RunError::new(format!("output `{}` was not computed", data.name))),
+            };
+            outputs.insert(data.name.clone(), output);
+        }
+        for (id, held) in run.states {
+            states.insert(self.function.value(id).name.clone(), held);
         }
         Ok(outputs)
     }
 
-    fn run_block(&self, block: BlockId, values: &mut Values, rounds: &mut u64) -> Result<(), RunError> {
+    fn run_block(&self, block: BlockId, run: &mut Run) -> Result<(), RunError> {
         for &id in &self.function.block(block).ops {
             let op = self.function.op(id);
             let fail = |e: RunError| e.in_op(&op.name, op.def.name);
             match &self.steps[id.index()] {
                 Step::Const => {}
                 Step::Kernel(kernel) => {
-                    let outputs = kernel.run(&Cx { values, draws: &self.draws }).map_err(fail)?;
+                    let outputs = kernel.run(&Cx { values: &run.values, draws: &self.draws }).map_err(fail)?;
                     for (id, out) in op.outputs.iter().zip(outputs) {
                         self.check_output(*id, &out).map_err(fail)?;
-                        values[id.index()] = Some(Arc::new(out));
+                        run.values[id.index()] = Some(out);
                     }
                 }
                 Step::Cond => {
-                    let pred = self.value(id, "pred", 0, values)?;
+                    let pred = self.value(id, "pred", 0, run)?;
                     let pred = truth(&pred).map_err(fail)?;
                     let branch = op.blocks[usize::from(!pred)];
-                    self.run_block(branch, values, rounds)?;
-                    self.copy(&self.function.block(branch).outputs, &op.outputs, values);
+                    self.run_block(branch, run)?;
+                    self.copy(&self.function.block(branch).outputs, &op.outputs, run);
                 }
-                Step::While => self.run_while(id, values, rounds)?,
+                Step::While => self.run_while(id, run)?,
+                Step::ReadState => {
+                    let held = self.held(id, run).map_err(fail)?.clone();
+                    if let Some(&out) = op.outputs.first() {
+                        let value = Value::Tensor(held);
+                        self.check_output(out, &value).map_err(fail)?;
+                        run.values[out.index()] = Some(value);
+                    }
+                }
+                Step::WriteState => {
+                    let data = self.value(id, "data", 0, run)?.tensor().map_err(fail)?.clone();
+                    let held = self.held(id, run).map_err(fail)?;
+                    if held.ty() != data.ty() {
+                        let what = format!("the state holds {}, but {} is written", held.ty(), data.ty());
+                        return Err(fail(RunError::new(what)));
+                    }
+                    *held = data;
+                }
             }
             for value in &self.dead[id.index()] {
-                values[value.index()] = None;
+                run.values[value.index()] = None;
             }
         }
         Ok(())
     }
 
+    /// What the state of a `read_state` or `write_state` holds.
+    fn held<'r>(&self, id: OpId, run: &'r mut Run) -> Result<&'r mut Arc<AnyTensor>, RunError> {
+        match self.value(id, "input", 0, run)? {
+            Value::State(state) => run.states.get_mut(&state).ok_or_else(|| RunError::new("there is no such state")),
+            other => Err(RunError::new(format!("expected a state, found {}", other.describe()))),
+        }
+    }
+
     /// A file may declare a size as a number where inference leaves it open; what runs after relies on it.
-    fn check_output(&self, id: ValueId, tensor: &AnyTensor) -> Result<(), RunError> {
+    fn check_output(&self, id: ValueId, value: &Value) -> Result<(), RunError> {
         let data = self.function.value(id);
-        let Some(ty) = data.ty.tensor() else { return Ok(()) };
+        let (Some(ty), Value::Tensor(tensor)) = (data.ty.tensor(), value) else { return Ok(()) };
         let sizes = ty.shape.iter().zip(tensor.shape());
         let fits = |(dim, size): (&Dim, &usize)| dim.value().is_none_or(|d| usize::try_from(d) == Ok(*size));
         if ty.dtype == tensor.dtype() && ty.rank() == tensor.rank() && sizes.into_iter().all(fits) {
@@ -170,55 +271,56 @@ impl Executor {
         Err(RunError::new(format!("output `{}` is declared as {ty} but is {}", data.name, tensor.ty())))
     }
 
-    fn run_while(&self, id: OpId, values: &mut Values, rounds: &mut u64) -> Result<(), RunError> {
+    fn run_while(&self, id: OpId, run: &mut Run) -> Result<(), RunError> {
         let op = self.function.op(id);
         let [condition, body] = op.blocks[..] else { return Err(RunError::new("`while_loop` needs two blocks")) };
-        let mut vars: Vec<Option<Arc<AnyTensor>>> = vec![];
+        let mut vars: Vec<Option<Value>> = vec![];
         for i in 0..op.bindings("loop_vars").len() {
-            vars.push(Some(self.value(id, "loop_vars", i, values)?));
+            vars.push(Some(self.value(id, "loop_vars", i, run)?));
         }
         loop {
-            self.set(&self.function.block(condition).inputs, &vars, values);
-            self.run_block(condition, values, rounds)?;
-            let go = self.function.block(condition).outputs.first().and_then(|v| values[v.index()].clone());
+            self.set(&self.function.block(condition).inputs, &vars, run);
+            self.run_block(condition, run)?;
+            let go = self.function.block(condition).outputs.first().and_then(|v| run.values[v.index()].clone());
             let go = go.ok_or_else(|| RunError::new("the condition gives nothing"))?;
             if !truth(&go).map_err(|e| e.in_op(&op.name, op.def.name))? {
-                self.set(&op.outputs, &vars, values);
+                self.set(&op.outputs, &vars, run);
                 return Ok(());
             }
-            self.set(&self.function.block(body).inputs, &vars, values);
-            *rounds += 1;
-            if self.max_rounds.is_some_and(|max| *rounds > max) {
-                let message = format!("loops ran {} times, which is the limit", *rounds - 1);
+            self.set(&self.function.block(body).inputs, &vars, run);
+            run.rounds += 1;
+            if self.max_rounds.is_some_and(|max| run.rounds > max) {
+                let message = format!("loops ran {} times, which is the limit", run.rounds - 1);
                 return Err(RunError::new(message).in_op(&op.name, op.def.name));
             }
-            self.run_block(body, values, rounds)?;
-            vars = self.function.block(body).outputs.iter().map(|v| values[v.index()].clone()).collect();
+            self.run_block(body, run)?;
+            vars = self.function.block(body).outputs.iter().map(|v| run.values[v.index()].clone()).collect();
         }
     }
 
-    fn set(&self, ids: &[ValueId], to: &[Option<Arc<AnyTensor>>], values: &mut Values) {
+    fn set(&self, ids: &[ValueId], to: &[Option<Value>], run: &mut Run) {
         for (id, value) in ids.iter().zip(to) {
-            values[id.index()] = value.clone();
+            run.values[id.index()] = value.clone();
         }
     }
 
-    fn copy(&self, from: &[ValueId], to: &[ValueId], values: &mut Values) {
-        let copies: Vec<_> = from.iter().map(|v| values[v.index()].clone()).collect();
-        self.set(to, &copies, values);
+    fn copy(&self, from: &[ValueId], to: &[ValueId], run: &mut Run) {
+        let copies: Vec<_> = from.iter().map(|v| run.values[v.index()].clone()).collect();
+        self.set(to, &copies, run);
     }
 
-    fn value(&self, op: OpId, param: &str, index: usize, values: &Values) -> Result<Arc<AnyTensor>, RunError> {
+    fn value(&self, op: OpId, param: &str, index: usize, run: &Run) -> Result<Value, RunError> {
         let op = self.function.op(op);
         let found = match op.bindings(param).get(index) {
-            Some(Binding::Value(v)) => values[v.index()].clone(),
+            Some(Binding::Value(v)) => run.values[v.index()].clone(),
             _ => None,
         };
         found.ok_or_else(|| RunError::new(format!("`{param}` has no value")).in_op(&op.name, op.def.name))
     }
 }
 
-fn truth(t: &AnyTensor) -> Result<bool, RunError> {
+fn truth(value: &Value) -> Result<bool, RunError> {
+    let t = value.tensor()?;
     match t.to_i64()?[..] {
         [one] => Ok(one != 0),
         _ => Err(RunError::new(format!("expected one bool, found {}", t.ty()))),

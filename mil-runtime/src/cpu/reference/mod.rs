@@ -6,15 +6,12 @@
 
 use std::{
     borrow::Cow,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use mil_core::{
-    ir::{Constant, ValueId},
-    op::{Arg, Args, Op, OpError},
+    ir::ValueId,
+    op::{AnyArg, Arg, Args, Op, OpError},
     types::DType,
 };
 
@@ -25,6 +22,7 @@ mod attention;
 mod band_part;
 mod broadcast;
 mod cast;
+mod classify;
 mod compare;
 mod concat;
 mod control;
@@ -38,6 +36,7 @@ mod evaluate;
 mod executor;
 mod gather;
 mod generate;
+mod list;
 mod matmul;
 mod movement;
 mod non_maximum_suppression;
@@ -63,16 +62,20 @@ mod slice_update;
 mod split;
 mod topk;
 mod upsample;
+mod value;
 mod window;
 
+use value::Value;
+
 pub use evaluate::Evaluator;
-pub use executor::Executor;
+pub use executor::{Executor, States};
 
 const LISTS: &[&[KernelDef]] = &[
     activation::KERNELS,
     attention::KERNELS,
     band_part::KERNELS,
     cast::KERNELS,
+    classify::KERNELS,
     compare::KERNELS,
     concat::KERNELS,
     control::KERNELS,
@@ -84,6 +87,7 @@ const LISTS: &[&[KernelDef]] = &[
     elementwise_unary::KERNELS,
     gather::KERNELS,
     generate::KERNELS,
+    list::KERNELS,
     matmul::KERNELS,
     non_maximum_suppression::KERNELS,
     non_zero::KERNELS,
@@ -110,7 +114,7 @@ const LISTS: &[&[KernelDef]] = &[
 ];
 
 /// Ops that the executor runs itself: they have no kernel.
-const OWN: &[&str] = &["const", "cond", "while_loop"];
+const OWN: &[&str] = &["const", "cond", "while_loop", "read_state", "write_state"];
 
 /// How an op runs: implemented for the op's own struct, whose fields say which values and parameters.
 pub(crate) trait Kernel: Op + Send + Sync {
@@ -118,14 +122,30 @@ pub(crate) trait Kernel: Op + Send + Sync {
     fn run(&self, cx: &Cx<'_>) -> Result<Vec<AnyTensor>, RunError>;
 }
 
-/// A bound op that can run.
-pub(crate) trait Bound: Send + Sync {
-    fn run(&self, cx: &Cx<'_>) -> Result<Vec<AnyTensor>, RunError>;
+/// How an op runs that takes or gives other values than tensors.
+pub(crate) trait ValueKernel: Op + Send + Sync {
+    /// Computes the outputs, in order.
+    fn run(&self, cx: &Cx<'_>) -> Result<Vec<Value>, RunError>;
 }
 
-impl<K: Kernel> Bound for K {
-    fn run(&self, cx: &Cx<'_>) -> Result<Vec<AnyTensor>, RunError> {
-        Kernel::run(self, cx)
+/// A bound op that can run.
+pub(crate) trait Bound: Send + Sync {
+    fn run(&self, cx: &Cx<'_>) -> Result<Vec<Value>, RunError>;
+}
+
+struct OnTensors<K>(K);
+
+impl<K: Kernel> Bound for OnTensors<K> {
+    fn run(&self, cx: &Cx<'_>) -> Result<Vec<Value>, RunError> {
+        Ok(self.0.run(cx)?.into_iter().map(Value::from).collect())
+    }
+}
+
+struct OnValues<K>(K);
+
+impl<K: ValueKernel> Bound for OnValues<K> {
+    fn run(&self, cx: &Cx<'_>) -> Result<Vec<Value>, RunError> {
+        self.0.run(cx)
     }
 }
 
@@ -137,7 +157,11 @@ pub(crate) struct KernelDef {
 
 impl KernelDef {
     pub(crate) const fn of<K: Kernel>() -> KernelDef {
-        KernelDef { op: K::DEF.name, bind: |args| Ok(Box::new(K::bind(args)?)) }
+        KernelDef { op: K::DEF.name, bind: |args| Ok(Box::new(OnTensors(K::bind(args)?))) }
+    }
+
+    pub(crate) const fn of_values<K: ValueKernel>() -> KernelDef {
+        KernelDef { op: K::DEF.name, bind: |args| Ok(Box::new(OnValues(K::bind(args)?))) }
     }
 }
 
@@ -148,12 +172,12 @@ pub(crate) fn kernel(op: &str) -> Option<&'static KernelDef> {
 
 /// Whether the executor runs it: it has a kernel, or is one of those that the executor does itself.
 pub(crate) fn runs(op: &str) -> bool {
-    OWN.contains(&op) || kernel(op).is_some()
+    OWN.contains(&op) || kernel(op).is_some() || mil_core::ops::find(op).is_some_and(|d| d.is_constexpr())
 }
 
 /// What a kernel sees of the running function: the values of its arguments.
 pub(crate) struct Cx<'a> {
-    pub(crate) values: &'a [Option<Arc<AnyTensor>>],
+    pub(crate) values: &'a [Option<Value>],
     /// How often random numbers were drawn without a seed.
     pub(crate) draws: &'a AtomicU64,
 }
@@ -161,7 +185,16 @@ pub(crate) struct Cx<'a> {
 impl Cx<'_> {
     /// The tensor that an argument has now.
     pub(crate) fn get(&self, arg: &Arg) -> Result<Cow<'_, AnyTensor>, RunError> {
-        self.find(arg.id, arg.constant())
+        match (arg.id, arg.constant()) {
+            (Some(id), _) => Ok(Cow::Borrowed(self.find(id)?.tensor()?)),
+            (None, Some(c)) => AnyTensor::from_constant(c).map(Cow::Owned),
+            (None, None) => Err(RunError::new("an argument has no value")),
+        }
+    }
+
+    /// What an argument is now that need not be a tensor.
+    pub(crate) fn value(&self, arg: &AnyArg) -> Result<&Value, RunError> {
+        self.find(arg.id.ok_or_else(|| RunError::new("an argument has no value"))?)
     }
 
     /// The number of this draw of random numbers without a seed, counted since the program was made ready.
@@ -169,15 +202,9 @@ impl Cx<'_> {
         self.draws.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn find(&self, id: Option<ValueId>, constant: Option<&Constant>) -> Result<Cow<'_, AnyTensor>, RunError> {
-        match (id, constant) {
-            (Some(id), _) => {
-                let value = self.values.get(id.index()).and_then(|v| v.as_deref());
-                value.map(Cow::Borrowed).ok_or_else(|| RunError::new("an argument has no value"))
-            }
-            (None, Some(c)) => AnyTensor::from_constant(c).map(Cow::Owned),
-            (None, None) => Err(RunError::new("an argument has no value")),
-        }
+    fn find(&self, id: ValueId) -> Result<&Value, RunError> {
+        let value = self.values.get(id.index()).and_then(Option::as_ref);
+        value.ok_or_else(|| RunError::new("an argument has no value"))
     }
 }
 
@@ -313,7 +340,7 @@ pub(crate) mod testing {
 mod tests {
     use std::collections::BTreeSet;
 
-    /// `const`, `constexpr_` ops, `cond` and `while_loop` are the executor's own; every other op has exactly one kernel, and no kernel is
+    /// Constants, `constexpr_` ops, control flow and states are the executor's own; every other op has exactly one kernel, and no kernel is
     /// for an op that does not exist.
     #[test]
     fn every_op_has_one_kernel() {
