@@ -126,14 +126,14 @@ fn labels_may_be_numbers() {
     assert_eq!(outputs.probabilities().unwrap().get(10), Some(0.25));
 }
 
-#[mil_program(opset = iOS18, default = double, author = "somebody", version = "1.2")]
+#[mil_program(opset = iOS18, default = main, author = "somebody", version = "1.2")]
 mod calculator {
     /// Both use it.
     fn scaled(x: Tensor, w: Tensor) -> _ {
         x * w
     }
 
-    pub fn double(x: Tensor<f32, 16>, w: Weight<f32, 16>) -> _ {
+    pub fn main(x: Tensor<f32, 16>, w: Weight<f32, 16>) -> _ {
         let y = scaled(x, w);
         y
     }
@@ -149,7 +149,7 @@ fn functions_share_a_package() {
     let mut program = calculator::program();
     program.attach_weights(&|name| (name == "w").then(|| mil::ir::Constant::vector(&[2f32; 16]))).unwrap();
     let program = saved(&program, "calculator");
-    assert_eq!(program.functions.keys().collect::<Vec<_>>(), ["double", "more"]);
+    assert_eq!(program.functions.keys().collect::<Vec<_>>(), ["main", "more"]);
     assert_eq!((&program.metadata.author[..], &program.metadata.version[..]), ("somebody", "1.2"));
     let x = || AnyTensor::new([16], vec![3f32; 16]).unwrap();
     let y = cpu(&program).predict([("x", x())]).unwrap();

@@ -41,6 +41,9 @@ impl Lower<'_> {
 
     /// What `*state` is now.
     pub(super) fn read_state(&mut self, state: Value, hint: Option<&str>, at: Place) -> Val {
+        if self.graph.opset() < Opset::iOS18 {
+            return Val::Poison; // has been said at the parameter
+        }
         let Some(def) = self.find_op("read_state", at) else { return Val::Poison };
         match self.graph.push_op(def, vec![("input", Operand::Value(state))], hint, None) {
             Ok(values) => Val::outputs(values),
@@ -51,6 +54,9 @@ impl Lower<'_> {
     /// `*state = val`.
     pub(super) fn write_state(&mut self, state: Value, val: Val, at: Place) {
         let Type::State(held) = state.ty().clone() else { return };
+        if self.graph.opset() < Opset::iOS18 {
+            return;
+        }
         let data = match &val {
             Val::Value(v) => v.clone(),
             Val::Weight(w) => self.weight_value(w),

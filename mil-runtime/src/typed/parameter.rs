@@ -31,7 +31,8 @@ parameter! {
 parameter! {
     /// A tensor that lives between predictions: a parameter `cache: &mut State<f16, 1, 8, 64>` of a program.
     ///
-    /// `#[mil_program]` knows states, and refuses them as long as the ops they need are missing.
+    /// `*cache` is what it holds now, `*cache = x` makes it hold something else. What it holds is in a
+    /// [`ModelState`](crate::ModelState), of which a model can have many.
     State
 }
 

@@ -12,9 +12,14 @@ fn too_old(x: Tensor<f16, 1, 8>, cache: &mut State<f16, 1, 8>) -> _ {
 }
 
 #[mil_program(opset = iOS18)]
-fn not_yet(x: Tensor<f16, 1, 8>, cache: &mut State<f16, 1, 8>) -> _ {
+fn misfit(x: Tensor<f16, 1, 4>, cache: &mut State<f16, 1, 8>) -> _ {
     *cache = x;
-    *cache
+    cache
+}
+
+#[mil_program(opset = iOS18)]
+fn updated(x: Tensor<f16, 1, 8>, cache: &mut State<f16, 1, 8>) -> _ {
+    mb::coreml_update_state(cache, x)
 }
 
 fn main() {}

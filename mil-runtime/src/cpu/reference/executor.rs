@@ -15,7 +15,7 @@ use crate::{
     error::RunError,
     interface::check_type,
     outputs::Output,
-    tensor::{AnyTensor, zeros},
+    tensor::{AnyTensor, checked_count, zeros},
 };
 
 /// A function made ready to run: constants loaded (shared, not copied; those of `constexpr_` ops unpacked once), kernels
@@ -134,10 +134,14 @@ impl Executor {
     /// If a state is not of fixed size, or too large.
     pub fn new_states(&self) -> Result<States, RunError> {
         let mut states = States::new();
+        let mut elements = 0;
         for (_, name, ty) in self.states() {
             let at = |e: RunError| RunError::new(format!("state `{name}`: {e}"));
             let open = || RunError::new(format!("expected a fixed size, found {ty}"));
             let shape = ty.shape.fixed().ok_or_else(|| at(open()))?;
+            // All together are no more than one tensor may be.
+            elements += checked_count(ty.dtype, &shape).map_err(at)?;
+            checked_count(ty.dtype, &[elements]).map_err(at)?;
             states.insert(name.to_string(), Arc::new(zeros(ty.dtype, &shape).map_err(at)?));
         }
         Ok(states)

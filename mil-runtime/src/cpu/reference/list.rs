@@ -67,21 +67,24 @@ impl ValueKernel for ListGather {
     fn run(&self, cx: &Cx<'_>) -> Result<Vec<Value>, RunError> {
         let (value, indices) = (cx.value(&self.ls)?, cx.get(&self.indices)?);
         let list = value.list()?;
-        let items = indices.to_i64()?.iter().map(|i| list.read(*i)).collect::<Result<Vec<_>, _>>()?;
-        let shape = match (items.first(), list.element.shape.fixed()) {
-            (Some(first), _) => first.shape().to_vec(),
-            (None, Some(shape)) => shape,
+        let indices = indices.to_i64()?;
+        let item = match (list.element.shape.fixed(), indices.first()) {
+            (Some(shape), _) => shape,
+            (None, Some(first)) => list.read(*first)?.shape().to_vec(),
             (None, None) => return Err(RunError::new("nothing is gathered from a list whose elements' size is open")),
         };
-        if let Some(other) = items.iter().find(|t| t.shape() != shape) {
-            let what = format!("the elements differ in shape: {shape:?} and {:?}", other.shape());
-            return Err(RunError::new(what));
-        }
-        let shape = [vec![items.len()], shape].concat();
+        let shape = [vec![indices.len()], item.clone()].concat();
         let dtype = list.element.dtype;
         let count = checked_count(dtype, &shape)?;
         let mut bytes = Vec::with_capacity(count * dtype.bits().div_ceil(8));
-        items.iter().for_each(|t| bytes.extend_from_slice(t.bytes().unwrap_or_default()));
+        for index in indices.iter() {
+            let read = list.read(*index)?;
+            if read.shape() != item {
+                let what = format!("the elements differ in shape: {item:?} and {:?}", read.shape());
+                return Err(RunError::new(what));
+            }
+            bytes.extend_from_slice(read.bytes().unwrap_or_default());
+        }
         Ok(vec![AnyTensor::from_bytes(dtype, shape, bytes)?.into()])
     }
 }
