@@ -39,10 +39,10 @@ fn fails(args: &[&str]) -> String {
 fn naive(path: &Path) {
     let mut g = Graph::new("main", Opset::iOS17);
     let x = g.input("x", TensorType::new(DType::F32, [4, 32]));
-    let w: Vec<f32> = (0..32 * 32).map(|i| (i as f32 * 0.37).sin()).collect();
-    let transposed = g.constant("w", Constant::new([32, 32], &w).unwrap());
+    let elements: Vec<f32> = (0..32 * 32).map(|i| (i as f32 * 0.37).sin()).collect();
+    let transposed = g.constant("w", Constant::new([32, 32], &elements).unwrap());
     let w = g.push(mb::transpose(&transposed, [1, 0])).unwrap();
-    let again = g.constant("again", g.function().op(g.function().walk()[0]).constant().unwrap().clone());
+    let again = g.constant("again", Constant::new([32, 32], &elements).unwrap());
     let a = g.push(mb::matmul(&x, &w)).unwrap();
     let b = g.push(mb::matmul(&x, &again)).unwrap();
     let c = g.push(mb::matmul(&x, &transposed)).unwrap();
@@ -77,7 +77,7 @@ fn a_naive_model_is_made_small_and_computes_the_same() {
     for line in ["const_elimination: folded transpose 1", "noop_elimination: removed add 1", "remove_redundant_ops: "] {
         assert!(said.contains(line), "{line} in\n{said}");
     }
-    assert!(said.contains("11 ops before, 6 after; 8.0 KiB of constants"), "{said}");
+    assert!(said.contains("11 ops before, 6 after; 8.0 KiB of constants before, 8.0 KiB after"), "{said}");
     assert_eq!(run(from, dir.path()), run(to, dir.path()));
     let program = Program::load(to).unwrap();
     let f = program.main().unwrap();
@@ -96,7 +96,7 @@ fn passes_are_chosen_by_name() {
     naive(&from);
     let (from, to) = (from.to_str().unwrap(), to.to_str().unwrap());
     let said = succeeds(&["optimize", from, "-o", to, "--passes", "dead_code_elimination, noop_elimination"]);
-    assert!(said.starts_with("2 passes made 3 changes"), "{said}");
+    assert!(said.starts_with("2 passes made 2 changes"), "{said}");
     let said = succeeds(&["optimize", from, "-o", to, "--report", "--skip", "const_elimination,noop_elimination"]);
     assert!(!said.contains("const_elimination") && said.contains("remove_redundant_ops"), "{said}");
     assert!(fails(&["optimize", from, "-o", to, "--passes", "magic"]).contains("there is no pass `magic`; there are "));

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Judge `mil` by the programs that coremltools' own op tests build.
 
-    conformance.py --mil BINARY [--shared DIR] [--all] [--only TEXT] [--at-least N] [--list-failures N] [--jobs N]
+    conformance.py --mil BINARY [--shared DIR] [--all] [--only TEXT] [--optimize PASSES] [--at-least N] [--list-failures N] [--jobs N]
 
 A case passes if `mil copy` writes a package in which same_spec.py, names counted, finds no difference, and if `mil run` gives
 the expected outputs (run_conformance.py). Without --all only ML Programs count whose ops are all in OPS; with it, every case
-in DIR/conformance. --only takes the cases whose path holds TEXT. Exits 1 if fewer than N pass, or none was selected.
+in DIR/conformance. --only takes the cases whose path holds TEXT. With --optimize what runs is what `mil optimize --passes PASSES`
+made of the model, and copies are not compared: do passes keep what coremltools expects. Exits 1 if fewer than N pass, or none was selected.
 
 DIR (default: `shared` beside the repository) holds conformance/ and oracle/. Needs DIR/oracle/requirements.txt.
 """
@@ -138,21 +139,35 @@ def copies(mil, lines, suite, cases, jobs):
     return bad
 
 
-def runs(mil, oracle, suite, cases, jobs):
+def optimize(mil, model, out, passes):
+    """Write to `out` what passes make of a model; returns why they could not, or None."""
+    command = [mil, "optimize", model, "-o", out, "--passes", passes]
+    p = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
+    return (p.stderr.strip().splitlines() or [f"exit {p.returncode}"])[0][:200] if p.returncode else None
+
+
+def runs(mil, oracle, suite, cases, jobs, passes=None):
     """Name -> why its outputs are not those expected, for those that fail."""
+    bad = {}
     with tempfile.TemporaryDirectory() as scratch:
         chosen, report = os.path.join(scratch, "suite"), os.path.join(scratch, "report.json")
         for name in cases:  # run_conformance.py walks a tree without following links to folders
             os.makedirs(os.path.join(chosen, name))
+            model = os.path.basename(model_of(os.path.join(suite, name)))
             for entry in os.listdir(os.path.join(suite, name)):
-                os.symlink(os.path.join(suite, name, entry), os.path.join(chosen, name, entry))
+                case, chosen_entry = os.path.join(suite, name, entry), os.path.join(chosen, name, entry)
+                why = optimize(mil, case, chosen_entry, passes) if passes and entry == model else None
+                if why:
+                    bad[name] = why
+                if not (passes and entry == model) or why:
+                    os.symlink(case, chosen_entry)
         script = [sys.executable, os.path.join(oracle, "run_conformance.py"), chosen]
         subprocess.run([*script, "--mil", mil, "--jobs", str(jobs), "--json", report], check=True, stdout=subprocess.DEVNULL)
         with open(report) as f:
             result = json.load(f)
     if result["passed"] + result["failed"] != len(cases):
         sys.exit(f"run_conformance.py ran {result['passed'] + result['failed']} cases of {len(cases)}")
-    return dict(result["failures"])
+    return dict(result["failures"]) | bad
 
 
 def report(what, cases, bad, listed):
@@ -170,6 +185,7 @@ def main():
     ap.add_argument("--shared", default=os.path.join(ROOT, "..", "shared"))
     ap.add_argument("--all", action="store_true")
     ap.add_argument("--only", default="")
+    ap.add_argument("--optimize", metavar="PASSES")
     ap.add_argument("--at-least", type=int, default=0)
     ap.add_argument("--list-failures", type=int, default=20)
     ap.add_argument("--jobs", type=int, default=2)
@@ -182,10 +198,12 @@ def main():
     if not cases:
         sys.exit(f"no case selected in `{suite}`")
 
-    not_same = copies(mil, load_same_spec(oracle), suite, cases, a.jobs)
-    report("copied, same to the last name", cases, not_same, a.list_failures)
-    wrong = runs(mil, oracle, suite, cases, a.jobs)
-    report("run to the expected outputs", cases, wrong, a.list_failures)
+    not_same = {}
+    if not a.optimize:
+        not_same = copies(mil, load_same_spec(oracle), suite, cases, a.jobs)
+        report("copied, same to the last name", cases, not_same, a.list_failures)
+    wrong = runs(mil, oracle, suite, cases, a.jobs, a.optimize)
+    report("optimized, and run to the expected outputs" if a.optimize else "run to the expected outputs", cases, wrong, a.list_failures)
     failed = not_same.keys() | wrong.keys()
     print(f"{len(cases) - len(failed)} cases passed, {len(failed)} failed")
     if len(cases) - len(failed) < a.at_least:

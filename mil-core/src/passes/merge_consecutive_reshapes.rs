@@ -51,12 +51,17 @@ impl Pass for MergeConsecutiveReshapes {
     }
 }
 
+/// So many are merged at a time: what cannot be merged is not looked at again by each op of a long chain.
+const MAX_CHAIN: usize = 64;
+
 /// Where a chain of reshapings that only this op uses starts, and how many there are before this one.
 fn start(rw: &Rewriter, op: OpId) -> Option<(ValueId, usize)> {
     let mut x = rw.arg(op, "x")?;
     let mut merged = 0;
     let mut user = op;
-    while let Some(before) = rw.producer(x).filter(|p| keeps_order(rw, *p) && rw.only_user(x) == Some(user)) {
+    while merged < MAX_CHAIN
+        && let Some(before) = rw.producer(x).filter(|p| keeps_order(rw, *p) && rw.only_user(x) == Some(user))
+    {
         (x, user, merged) = (rw.arg(before, "x")?, before, merged + 1);
     }
     (merged > 0).then_some((x, merged))

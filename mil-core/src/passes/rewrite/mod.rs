@@ -174,13 +174,14 @@ impl Rewriter {
         made && self.home(id) == self.body() && !self.is_output(id)
     }
 
-    /// Whether an op does more than give values, or gives what its arguments alone do not say: what writes or reads a
-    /// state, and random numbers. Such an op is not merged with its like.
+    /// Whether an op only gives values, and those that its arguments say: not what reads or writes a state, not random numbers, and
+    /// not what makes or changes a list, which Core ML may do in place. What is not pure is not merged with its like.
     pub fn is_pure(&self, id: OpId) -> bool {
         let op = self.op(id);
-        let state = op.uses().any(|v| matches!(self.ty(v), Type::State(_)));
+        let mut values = op.uses().chain(op.outputs.iter().copied());
+        let kept = values.any(|v| matches!(self.ty(v), Type::State(_) | Type::List(..)));
         let inner = |b: &BlockId| self.order.ops(*b).all(|op| self.is_pure(op));
-        !state && !op.def.name.starts_with("random_") && !op.outputs.is_empty() && op.blocks.iter().all(inner)
+        !kept && !op.def.name.starts_with("random_") && !op.outputs.is_empty() && op.blocks.iter().all(inner)
     }
 
     /// Whether an op may go when nobody uses its outputs: it writes no state, and nothing inside it does.
