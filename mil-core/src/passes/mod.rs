@@ -86,22 +86,99 @@
 //! touches the bytes of constants but to compute with them. In debug builds each pass is checked with
 //! [`validate`](crate::validate::validate).
 
+mod channels;
 mod dead_code_elimination;
+mod divide_to_multiply;
+mod fuse_conv_batchnorm;
+mod fuse_conv_bias;
+mod fuse_conv_scale;
+mod fuse_elementwise_to_batchnorm;
+mod fuse_gelu_exact;
+mod fuse_gelu_sigmoid_approximation;
+mod fuse_gelu_tanh_approximation;
+mod fuse_hard_sigmoid;
+mod fuse_layernorm_or_instancenorm;
+mod fuse_leaky_relu;
+mod fuse_linear_bias;
+mod fuse_matmul_weight_bias;
+mod fuse_pad_conv;
+mod fuse_prelu;
+mod fuse_reduce_mean;
+mod fuse_silu;
+mod fuse_stack_split;
+mod fuse_transpose_matmul;
+mod fusion;
+mod merge_consecutive_paddings;
+mod merge_consecutive_relus;
+mod merge_consecutive_transposes;
 mod noop_elimination;
 mod pass;
 mod pipeline;
+mod prelu_to_lrelu;
+mod reduce_transposes;
 mod rewrite;
 
 pub use dead_code_elimination::DeadCodeElimination;
+pub use divide_to_multiply::DivideToMultiply;
+pub use fuse_conv_batchnorm::FuseConvBatchnorm;
+pub use fuse_conv_bias::FuseConvBias;
+pub use fuse_conv_scale::FuseConvScale;
+pub use fuse_elementwise_to_batchnorm::FuseElementwiseToBatchnorm;
+pub use fuse_gelu_exact::FuseGeluExact;
+pub use fuse_gelu_sigmoid_approximation::FuseGeluSigmoidApproximation;
+pub use fuse_gelu_tanh_approximation::FuseGeluTanhApproximation;
+pub use fuse_hard_sigmoid::FuseHardSigmoid;
+pub use fuse_layernorm_or_instancenorm::FuseLayernormOrInstancenorm;
+pub use fuse_leaky_relu::FuseLeakyRelu;
+pub use fuse_linear_bias::FuseLinearBias;
+pub use fuse_matmul_weight_bias::FuseMatmulWeightBias;
+pub use fuse_pad_conv::FusePadConv;
+pub use fuse_prelu::FusePrelu;
+pub use fuse_reduce_mean::FuseReduceMean;
+pub use fuse_silu::FuseSilu;
+pub use fuse_stack_split::FuseStackSplit;
+pub use fuse_transpose_matmul::FuseTransposeMatmul;
+pub use merge_consecutive_paddings::MergeConsecutivePaddings;
+pub use merge_consecutive_relus::MergeConsecutiveRelus;
+pub use merge_consecutive_transposes::MergeConsecutiveTransposes;
 pub use noop_elimination::NoopElimination;
 pub use pass::{Context, Evaluate, Pass, PassError, Report};
 pub use pipeline::Pipeline;
+pub use prelu_to_lrelu::PreluToLrelu;
+pub use reduce_transposes::ReduceTransposes;
 pub use rewrite::{Inserter, Rewriter, Use};
 
 use crate::{ir::Program, op::OpError};
 
 /// All passes, by name.
-const LIST: &[&dyn Pass] = &[&DeadCodeElimination, &NoopElimination];
+const LIST: &[&dyn Pass] = &[
+    &DeadCodeElimination,
+    &DivideToMultiply,
+    &FuseConvBatchnorm,
+    &FuseConvBias,
+    &FuseConvScale,
+    &FuseElementwiseToBatchnorm,
+    &FuseGeluExact,
+    &FuseGeluSigmoidApproximation,
+    &FuseGeluTanhApproximation,
+    &FuseHardSigmoid,
+    &FuseLayernormOrInstancenorm,
+    &FuseLeakyRelu,
+    &FuseLinearBias,
+    &FuseMatmulWeightBias,
+    &FusePadConv,
+    &FusePrelu,
+    &FuseReduceMean,
+    &FuseSilu,
+    &FuseStackSplit,
+    &FuseTransposeMatmul,
+    &MergeConsecutivePaddings,
+    &MergeConsecutiveRelus,
+    &MergeConsecutiveTransposes,
+    &NoopElimination,
+    &PreluToLrelu,
+    &ReduceTransposes,
+];
 
 /// All passes.
 pub fn all() -> impl Iterator<Item = &'static dyn Pass> {

@@ -7,10 +7,76 @@ use crate::{ir::Program, validate::validate};
 use super::{Context, Pass, PassError, Report, all, find};
 
 /// The default passes in order. What a later pass makes possible for an earlier one is why some stand twice.
-const FP32: &[&str] = &["noop_elimination", "dead_code_elimination"];
+const FP32: &[&str] = &[
+    "noop_elimination",
+    "divide_to_multiply",
+    "fuse_reduce_mean",
+    "fuse_matmul_weight_bias",
+    "fuse_linear_bias",
+    "fuse_gelu_tanh_approximation",
+    "fuse_gelu_exact",
+    "fuse_gelu_sigmoid_approximation",
+    "fuse_silu",
+    "fuse_hard_sigmoid",
+    "fuse_leaky_relu",
+    "merge_consecutive_paddings",
+    "fuse_pad_conv",
+    "reduce_transposes",
+    "fuse_conv_scale",
+    "fuse_conv_bias",
+    "fuse_layernorm_or_instancenorm",
+    "fuse_elementwise_to_batchnorm",
+    "fuse_conv_batchnorm",
+    "fuse_conv_scale",
+    "fuse_conv_bias",
+    "fuse_conv_batchnorm",
+    "fuse_prelu",
+    "prelu_to_lrelu",
+    "merge_consecutive_relus",
+    "merge_consecutive_transposes",
+    "fuse_transpose_matmul",
+    "fuse_stack_split",
+    "reduce_transposes",
+    "fuse_pad_conv",
+    "noop_elimination",
+    "dead_code_elimination",
+];
 
 /// What makes f16 of f32, and its place among them.
-const FP16: &[&str] = &["noop_elimination", "dead_code_elimination"];
+const FP16: &[&str] = &[
+    "noop_elimination",
+    "divide_to_multiply",
+    "fuse_reduce_mean",
+    "fuse_matmul_weight_bias",
+    "fuse_linear_bias",
+    "fuse_gelu_tanh_approximation",
+    "fuse_gelu_exact",
+    "fuse_gelu_sigmoid_approximation",
+    "fuse_silu",
+    "fuse_hard_sigmoid",
+    "fuse_leaky_relu",
+    "merge_consecutive_paddings",
+    "fuse_pad_conv",
+    "reduce_transposes",
+    "fuse_conv_scale",
+    "fuse_conv_bias",
+    "fuse_layernorm_or_instancenorm",
+    "fuse_elementwise_to_batchnorm",
+    "fuse_conv_batchnorm",
+    "fuse_conv_scale",
+    "fuse_conv_bias",
+    "fuse_conv_batchnorm",
+    "fuse_prelu",
+    "prelu_to_lrelu",
+    "merge_consecutive_relus",
+    "merge_consecutive_transposes",
+    "fuse_transpose_matmul",
+    "fuse_stack_split",
+    "reduce_transposes",
+    "fuse_pad_conv",
+    "noop_elimination",
+    "dead_code_elimination",
+];
 
 /// Passes in order.
 #[derive(Default)]
