@@ -89,14 +89,40 @@
 mod add_fp16_cast;
 mod adjust_io_to_supported_types;
 mod cast_optimization;
+mod channels;
 mod const_deduplication;
 mod const_elimination;
 mod dead_code_elimination;
 mod dedup_op_and_var_names;
+mod divide_to_multiply;
+mod fuse_conv_batchnorm;
+mod fuse_conv_bias;
+mod fuse_conv_scale;
+mod fuse_elementwise_to_batchnorm;
+mod fuse_gelu_exact;
+mod fuse_gelu_sigmoid_approximation;
+mod fuse_gelu_tanh_approximation;
+mod fuse_hard_sigmoid;
+mod fuse_layernorm_or_instancenorm;
+mod fuse_leaky_relu;
+mod fuse_linear_bias;
+mod fuse_matmul_weight_bias;
+mod fuse_pad_conv;
+mod fuse_prelu;
+mod fuse_reduce_mean;
+mod fuse_silu;
+mod fuse_stack_split;
+mod fuse_transpose_matmul;
+mod fusion;
+mod merge_consecutive_paddings;
+mod merge_consecutive_relus;
 mod merge_consecutive_reshapes;
+mod merge_consecutive_transposes;
 mod noop_elimination;
 mod pass;
 mod pipeline;
+mod prelu_to_lrelu;
+mod reduce_transposes;
 mod remove_redundant_ops;
 mod rewrite;
 mod sanitize_name_strings;
@@ -108,10 +134,34 @@ pub use const_deduplication::ConstDeduplication;
 pub use const_elimination::ConstElimination;
 pub use dead_code_elimination::DeadCodeElimination;
 pub use dedup_op_and_var_names::DedupOpAndVarNames;
+pub use divide_to_multiply::DivideToMultiply;
+pub use fuse_conv_batchnorm::FuseConvBatchnorm;
+pub use fuse_conv_bias::FuseConvBias;
+pub use fuse_conv_scale::FuseConvScale;
+pub use fuse_elementwise_to_batchnorm::FuseElementwiseToBatchnorm;
+pub use fuse_gelu_exact::FuseGeluExact;
+pub use fuse_gelu_sigmoid_approximation::FuseGeluSigmoidApproximation;
+pub use fuse_gelu_tanh_approximation::FuseGeluTanhApproximation;
+pub use fuse_hard_sigmoid::FuseHardSigmoid;
+pub use fuse_layernorm_or_instancenorm::FuseLayernormOrInstancenorm;
+pub use fuse_leaky_relu::FuseLeakyRelu;
+pub use fuse_linear_bias::FuseLinearBias;
+pub use fuse_matmul_weight_bias::FuseMatmulWeightBias;
+pub use fuse_pad_conv::FusePadConv;
+pub use fuse_prelu::FusePrelu;
+pub use fuse_reduce_mean::FuseReduceMean;
+pub use fuse_silu::FuseSilu;
+pub use fuse_stack_split::FuseStackSplit;
+pub use fuse_transpose_matmul::FuseTransposeMatmul;
+pub use merge_consecutive_paddings::MergeConsecutivePaddings;
+pub use merge_consecutive_relus::MergeConsecutiveRelus;
 pub use merge_consecutive_reshapes::MergeConsecutiveReshapes;
+pub use merge_consecutive_transposes::MergeConsecutiveTransposes;
 pub use noop_elimination::NoopElimination;
 pub use pass::{Context, Evaluate, Pass, PassError, Report};
 pub use pipeline::Pipeline;
+pub use prelu_to_lrelu::PreluToLrelu;
+pub use reduce_transposes::ReduceTransposes;
 pub use remove_redundant_ops::RemoveRedundantOps;
 pub use rewrite::{Inserter, Rewriter, Use};
 pub use sanitize_name_strings::SanitizeNameStrings;
@@ -127,8 +177,32 @@ const LIST: &[&dyn Pass] = &[
     &ConstElimination::DEFAULT,
     &DeadCodeElimination,
     &DedupOpAndVarNames,
+    &DivideToMultiply,
+    &FuseConvBatchnorm,
+    &FuseConvBias,
+    &FuseConvScale,
+    &FuseElementwiseToBatchnorm,
+    &FuseGeluExact,
+    &FuseGeluSigmoidApproximation,
+    &FuseGeluTanhApproximation,
+    &FuseHardSigmoid,
+    &FuseLayernormOrInstancenorm,
+    &FuseLeakyRelu,
+    &FuseLinearBias,
+    &FuseMatmulWeightBias,
+    &FusePadConv,
+    &FusePrelu,
+    &FuseReduceMean,
+    &FuseSilu,
+    &FuseStackSplit,
+    &FuseTransposeMatmul,
+    &MergeConsecutivePaddings,
+    &MergeConsecutiveRelus,
     &MergeConsecutiveReshapes,
+    &MergeConsecutiveTransposes,
     &NoopElimination,
+    &PreluToLrelu,
+    &ReduceTransposes,
     &RemoveRedundantOps,
     &SanitizeNameStrings,
 ];

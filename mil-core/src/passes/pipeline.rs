@@ -19,7 +19,38 @@ const PREPARE: &[&str] = &[
 ];
 
 /// Then the patterns.
-const PATTERNS: &[&str] = &["merge_consecutive_reshapes"];
+const PATTERNS: &[&str] = &[
+    "divide_to_multiply",
+    "fuse_reduce_mean",
+    "fuse_matmul_weight_bias",
+    "fuse_linear_bias",
+    "fuse_gelu_tanh_approximation",
+    "fuse_gelu_exact",
+    "fuse_gelu_sigmoid_approximation",
+    "fuse_silu",
+    "fuse_hard_sigmoid",
+    "fuse_leaky_relu",
+    "merge_consecutive_paddings",
+    "fuse_pad_conv",
+    "reduce_transposes",
+    "fuse_conv_scale",
+    "fuse_conv_bias",
+    "fuse_layernorm_or_instancenorm",
+    "fuse_elementwise_to_batchnorm",
+    "fuse_conv_batchnorm",
+    "fuse_conv_scale",
+    "fuse_conv_bias",
+    "fuse_conv_batchnorm",
+    "fuse_prelu",
+    "prelu_to_lrelu",
+    "merge_consecutive_relus",
+    "merge_consecutive_transposes",
+    "merge_consecutive_reshapes",
+    "fuse_transpose_matmul",
+    "fuse_stack_split",
+    "reduce_transposes",
+    "fuse_pad_conv",
+];
 
 /// What makes f16 of f32, in `fp16`.
 const HALF: &[&str] = &["add_fp16_cast"];

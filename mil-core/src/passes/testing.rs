@@ -3,7 +3,7 @@
 use super::{Context, Pass, Report};
 use crate::{
     graph::{Graph, Value},
-    ir::Program,
+    ir::{Binding, Constant, Program},
     mb,
     types::{DType, Opset, TensorType},
     validate::validate,
@@ -41,4 +41,21 @@ pub(crate) fn ops(program: &Program) -> Vec<&'static str> {
 pub(crate) fn outputs(program: &Program) -> Vec<&str> {
     let f = program.main().unwrap();
     f.outputs().iter().map(|v| &f.value(*v).name[..]).collect()
+}
+
+/// A type of f32.
+pub(crate) fn f32s(shape: &[usize]) -> TensorType {
+    TensorType::new(DType::F32, shape)
+}
+
+/// What parameters of the first op of this name are bound to, all of them constants.
+#[track_caller]
+pub(crate) fn constants(program: &Program, op: &str, params: &[&str]) -> Vec<Constant> {
+    let f = program.main().unwrap();
+    let op = f.walk().into_iter().map(|id| f.op(id)).find(|o| o.def.name == op).unwrap();
+    let known = |param: &&str| {
+        let [Binding::Value(v)] = op.bindings(param) else { panic!("`{param}` is not bound to one value") };
+        f.value(*v).known.as_ref().unwrap().constant().unwrap().clone()
+    };
+    params.iter().map(known).collect()
 }

@@ -9,6 +9,7 @@ use crate::{
     types::{Opset, Type},
 };
 
+mod chains;
 mod compact;
 mod interface;
 mod matching;
