@@ -53,21 +53,36 @@ fn run(program: &Program, seed: u64) -> BTreeMap<String, AnyTensor> {
     Executor::new(f.clone()).unwrap().with_loop_limit(1000).run(inputs).unwrap_or_else(|e| panic!("{e}\n{program}"))
 }
 
-/// The same outputs, to the last bit: none of these passes computes anything in another way.
+/// The same outputs: to the last bit, or within a tolerance relative to the greatest.
 #[track_caller]
-fn same(program: &Program, changed: &Program, what: &str) {
+fn same(program: &Program, changed: &Program, tolerance: f32, what: &str) {
     for seed in 1..4 {
         let (before, after) = (run(program, seed), run(changed, seed));
         assert_eq!(before.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>(), "{what}");
         for (name, tensor) in &before {
             let other = &after[name];
-            assert_eq!((tensor.ty(), tensor.bytes()), (other.ty(), other.bytes()), "{what}: `{name}`\n{changed}");
+            assert_eq!(tensor.ty(), other.ty(), "{what}: `{name}`\n{changed}");
+            if tolerance == 0.0 || !tensor.dtype().is_float() {
+                assert_eq!(tensor.bytes(), other.bytes(), "{what}: `{name}`\n{changed}");
+                continue;
+            }
+            let (x, y) = (tensor.to_f32().unwrap(), other.to_f32().unwrap());
+            let greatest = x.iter().fold(1f32, |m, v| m.max(v.abs()));
+            let near = |(x, y): (&f32, &f32)| x == y || (x - y).abs() <= tolerance * greatest || (x.is_nan() && y.is_nan());
+            assert!(x.iter().zip(y.iter()).all(near), "{what}: `{name}`: {x:?} became {y:?}\n{changed}");
         }
     }
 }
 
-/// Passes that change numbers on purpose, within what their own tests allow.
-const NOT_EXACT: &[&str] = &[];
+/// How far a pass may change numbers: what it computes in another order rounds otherwise.
+fn tolerance(pass: &str) -> f32 {
+    match pass {
+        "add_fp16_cast" => 2e-2,
+        "divide_to_multiply" => 1e-5,
+        name if name.starts_with("fuse_") => 1e-5,
+        _ => 0.0,
+    }
+}
 
 fn programs() -> Vec<(&'static str, Program)> {
     let build = |f: fn(&mut Graph) -> Result<Vec<(&'static str, Value)>, BuildError>| {
@@ -182,13 +197,13 @@ fn outputs(g: &mut Graph) -> Result<Vec<(&'static str, Value)>, BuildError> {
 #[test]
 fn each_pass_keeps_the_numbers() {
     let cx = Context { evaluate: Some(&Evaluator) };
-    for pass in all().filter(|p| !NOT_EXACT.contains(&p.name())) {
+    for pass in all() {
         for (name, program) in programs() {
             let mut changed = program.clone();
             let mut pipeline = Pipeline::default();
             pipeline.push(pass);
             pipeline.run(&mut changed, &cx).unwrap_or_else(|e| panic!("{name}: {e}"));
-            same(&program, &changed, &format!("{} of {name}", pass.name()));
+            same(&program, &changed, tolerance(pass.name()), &format!("{} of {name}", pass.name()));
         }
     }
 }
@@ -196,13 +211,12 @@ fn each_pass_keeps_the_numbers() {
 #[test]
 fn the_default_pipeline_keeps_the_numbers_and_is_done_at_once() {
     let cx = Context { evaluate: Some(&Evaluator) };
-    let exact = || Pipeline::fp32().skip(NOT_EXACT.iter().copied()).unwrap();
     for (name, program) in programs() {
         let mut changed = program.clone();
-        let reports = exact().run(&mut changed, &cx).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let reports = Pipeline::fp32().run(&mut changed, &cx).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert!(reports.iter().any(|r| r.changes() > 0), "{name}");
-        same(&program, &changed, name);
-        let again = exact().run(&mut changed.clone(), &cx).unwrap();
+        same(&program, &changed, 1e-5, name);
+        let again = Pipeline::fp32().run(&mut changed.clone(), &cx).unwrap();
         assert!(again.iter().all(|r| r.changes() == 0), "{name}: {again:?}\n{changed}");
     }
 }

@@ -62,4 +62,12 @@ rows! {
     "sigmoid_hard" |s| mb::sigmoid_hard(s.x([2, 3]), 0.25, 0.5);
     "prelu" |s| mb::prelu(s.x([1, 3, 2, 2]), s.c([3]));
     "identity" |s| mb::identity(s.x([2, 3]));
+    "clamped_relu" |s| mb::clamped_relu(s.x([2, 3]), 0.25, 0.5);
+    "linear_activation" |s| mb::linear_activation(s.x([2, 3]), 0.25, 0.5);
+    "scaled_tanh" |s| mb::scaled_tanh(s.x([2, 3]), 0.25, 0.5);
+    "softplus_parametric" |s| mb::softplus_parametric(s.x([1, 3, 2, 2]), s.c([3]), s.c([3]));
+    "softsign" |s| mb::softsign(s.x([2, 3]));
+    "thresholded_relu" |s| mb::thresholded_relu(s.x([2, 3]), 0.25);
+    "quantize" |s| mb::quantize(s.x([2, 3]), 0.25, "int8");
+    "dequantize" |s| mb::dequantize(s.bytes([2, 3]), s.c([]));
 }

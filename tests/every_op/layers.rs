@@ -1,6 +1,6 @@
-//! Layers: convolution, pooling, norms, matrix products, attention, reductions, images.
+//! Layers: convolution, pooling, norms, matrix products, recurrence, attention, reductions.
 
-use mil::mb;
+use mil::{ir::Constant, mb};
 
 use super::scene::rows;
 
@@ -31,7 +31,9 @@ rows! {
     "reduce_prod" |s| mb::reduce_prod(s.x([2, 3])).axes([1]);
     "reduce_sum" |s| mb::reduce_sum(s.x([2, 3])).axes([1]);
     "reduce_sum_square" |s| mb::reduce_sum_square(s.x([2, 3])).axes([1]);
-    "upsample_bilinear" |s| mb::upsample_bilinear(s.x([1, 2, 3, 3])).scale_factor_height(2.0).scale_factor_width(2.0);
-    "upsample_nearest_neighbor" |s| mb::upsample_nearest_neighbor(s.x([1, 2, 3, 3])).scale_factor_height(2.0).scale_factor_width(2.0);
-    "resize_bilinear" |s| mb::resize_bilinear(s.x([1, 2, 3, 3])).target_size_height(5).target_size_width(4);
+    "local_response_norm" |s| mb::local_response_norm(s.x([1, 3, 4, 4]), 3);
+    "conv_quantized" |s| mb::conv_quantized(s.x([1, 1, 4, 4]), Constant::new([2, 1, 2, 2], &[7u8; 8]).unwrap(), "linear", s.c([1]), s.c([1]));
+    "lstm" |s| mb::lstm(s.x([3, 1, 2]), s.x([1, 4]), s.x([1, 4]), s.c([16, 2]), s.c([16, 4])).bias(s.c([16]));
+    "gru" |s| mb::gru(s.x([3, 1, 2]), s.x([1, 4]), s.c([12, 2]), s.c([12, 4]));
+    "rnn" |s| mb::rnn(s.x([3, 1, 2]), s.x([1, 4]), s.c([4, 2]), s.c([4, 4]));
 }

@@ -5,9 +5,11 @@
 
 mod blocks;
 mod elementwise;
+mod images;
 mod layers;
 mod scene;
 mod shapes;
+mod weights;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,7 +29,7 @@ use mil::{
 use scene::{Row, Scene};
 
 fn rows() -> impl Iterator<Item = &'static Row> {
-    [blocks::ROWS, elementwise::ROWS, layers::ROWS, shapes::ROWS].into_iter().flatten()
+    [blocks::ROWS, elementwise::ROWS, images::ROWS, layers::ROWS, shapes::ROWS, weights::ROWS].into_iter().flatten()
 }
 
 /// The program of a row: one op, with casts around it where the opset's inputs and outputs are of other dtypes.

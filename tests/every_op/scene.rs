@@ -64,6 +64,12 @@ impl Scene {
         self.cast(i, DType::Bool)
     }
 
+    /// Signed bytes that are computed from an input.
+    pub(crate) fn bytes<const N: usize>(&mut self, shape: [usize; N]) -> Value {
+        let i = self.i(shape);
+        self.cast(i, DType::I8)
+    }
+
     /// A float scalar that is computed from an input.
     pub(crate) fn scalar(&mut self) -> Value {
         let x = self.x([1]);

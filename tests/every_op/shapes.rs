@@ -22,4 +22,19 @@ rows! {
     "fill" |s| mb::fill(s.shape([2, 3])).value(0.5);
     "range_1d" |s| mb::range_1d(s.scalar(), 0.0, 0.125);
     "topk" |s| mb::topk(s.x([2, 5])).k(2);
+    "fill_like" |s| mb::fill_like(s.x([2, 3])).value(0.5);
+    "flatten2d" |s| mb::flatten2d(s.x([2, 3, 4])).axis(1);
+    "reshape_like" |s| mb::reshape_like(s.x([6]), [s.x([2, 3])], [0], [2], [false]);
+    "gather_nd" |s| mb::gather_nd(s.x([4, 3]), s.i([5, 1]));
+    "scatter" |s| mb::scatter(s.x([4, 3]), s.i([2]), s.x([2, 3]));
+    "scatter_along_axis" |s| mb::scatter_along_axis(s.x([4, 3]), s.i([2, 3]), s.x([2, 3]));
+    "scatter_nd" |s| mb::scatter_nd(s.x([4, 3]), s.i([2, 1]), s.x([2, 3]));
+    "slice_update" |s| mb::slice_update(s.x([4, 5]), s.x([2, 2]), [0, 1], [2, 3]);
+    "reverse" |s| mb::reverse(s.x([2, 3])).axes([1]);
+    "reverse_sequence" |s| mb::reverse_sequence(s.x([2, 3]), s.i([2])).seq_axis(1).batch_axis(0);
+    "one_hot" |s| mb::one_hot(s.i([3]), 4);
+    "cumsum" |s| mb::cumsum(s.x([2, 3])).axis(1);
+    "band_part" |s| mb::band_part(s.x([3, 3])).lower(1).upper(1);
+    "argsort" |s| mb::argsort(s.x([2, 3]));
+    "non_zero" |s| mb::non_zero(s.x([2, 3]));
 }
