@@ -8,7 +8,8 @@ use crate::{
 
 use super::{
     Context, Pass, Report, Rewriter,
-    fusion::{Product, each_op, float},
+    channels::constant,
+    fusion::{Product, close, each_op, float},
 };
 
 /// `relu6(x + 3) / 6`, or with `clip(.., 0, 6)`, and `clip(a * x + b, 0, 1)` are `sigmoid_hard(x)`.
@@ -27,6 +28,8 @@ impl Pass for FuseHardSigmoid {
     fn function(&self, rw: &mut Rewriter, _: &Context<'_>, report: &mut Report) -> Result<(), OpError> {
         each_op(rw, report, "fused sigmoid_hard", |rw, op| {
             let Some((x, alpha, beta)) = matched(rw, op) else { return Ok(None) };
+            let number = |n: f64| constant(float(rw, x)?, &[], [n]);
+            let (Some(alpha), Some(beta)) = (number(alpha), number(beta)) else { return Ok(None) };
             let x = rw.value(x);
             Ok(Some(rw.before(op).push(mb::sigmoid_hard(&x, alpha, beta))?))
         })
@@ -35,17 +38,15 @@ impl Pass for FuseHardSigmoid {
 
 /// The operand, the slope and the offset.
 fn matched(rw: &Rewriter, op: OpId) -> Option<(ValueId, f64, f64)> {
-    float(rw, rw.output(op)?)?;
+    let dtype = float(rw, rw.output(op)?)?;
     // Divided by where it is cut off.
     if matches!(rw.op(op).def.name, "mul" | "real_div") {
         let product = Product::of(rw, op)?;
         let (cut, user) = product.single()?;
         let (inner, top) = cut_at(rw, rw.made_for(cut, user)?)?;
         let (x, alpha, beta) = line(rw, inner, rw.made_for(cut, user)?)?;
-        let near_one = (product.number * top - 1.0).abs() <= 1e-3;
         // f16 has 1 / 6 with three digits; then it is 1 / 6 that was meant.
-        let factor = if near_one { 1.0 / top } else { return None };
-        return Some((x, alpha * factor, beta * factor));
+        return close(product.number, 1.0 / top, dtype).then_some((x, alpha / top, beta / top));
     }
     let (inner, 1.0) = cut_at(rw, op)? else { return None };
     line(rw, inner, op)

@@ -33,6 +33,10 @@ impl Pass for FusePadConv {
 /// A pad that is made for one op, and how much is put before and after each dimension of its input.
 fn pad_before(rw: &Rewriter, v: ValueId, user: OpId) -> Option<(OpId, mb::Pad, Vec<i64>)> {
     let (op, pad) = rw.made_for_op::<mb::Pad>(v, user)?;
+    // A file may have the number in another dtype than the op takes when it is made.
+    if rw.constant(op, "constant_val").is_some_and(|c| c.dtype() != pad.x.dtype()) {
+        return None;
+    }
     let given = pad.pad.constant()?.ints()?;
     let mut amounts = vec![0; (2 * pad.x.rank()).checked_sub(given.len())?];
     amounts.extend(given);

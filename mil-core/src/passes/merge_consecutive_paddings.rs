@@ -40,6 +40,10 @@ fn merge(rw: &mut Rewriter, op: OpId) -> Result<Option<Value>, OpError> {
 fn matched(rw: &Rewriter, op: OpId) -> Option<(OpId, Vec<i64>)> {
     let outer = rw.bind::<mb::Pad>(op)?;
     let (at, inner) = rw.made_for_op::<mb::Pad>(outer.x.id?, op)?;
+    // A file may have the number in another dtype than the op takes when it is made.
+    if rw.constant(at, "constant_val").is_some_and(|c| c.dtype() != inner.x.dtype()) {
+        return None;
+    }
     let (a, b) = (inner.pad.constant()?.ints()?, outer.pad.constant()?.ints()?);
     let length = a.len().max(b.len());
     let full = |p: Vec<i64>| [vec![0; length - p.len()], p].concat();

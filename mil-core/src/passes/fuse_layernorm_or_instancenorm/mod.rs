@@ -118,7 +118,7 @@ impl Norm {
         let Normalized { x, axes, epsilon } = &formula.normalized;
         let x = rw.ty(*x).tensor()?;
         let (rank, dtype) = (x.rank(), x.dtype);
-        if *epsilon < 0.0 {
+        if axes.is_empty() || !(0.0..=1.0).contains(epsilon) {
             return None;
         }
         let sizes = axes.iter().map(|a| x.shape[*a].fixed()).collect::<Option<Vec<_>>>();
