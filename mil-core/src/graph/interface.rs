@@ -30,7 +30,7 @@ impl Graph {
     /// # Errors
     /// If its type is not one of those, or the opset does not know the layout.
     pub fn set_image(&mut self, value: &Value, color: ColorSpace) -> Result<(), OpError> {
-        let fail = |message: String| Err(OpError::new(message));
+        let fail = |message: String| Err(OpError::new(message).of("image"));
         let opset = self.opset();
         let (channels, float) = match color {
             ColorSpace::Rgb | ColorSpace::Bgr => (3, "f32"),
@@ -40,7 +40,7 @@ impl Graph {
         };
         if color == ColorSpace::GrayscaleF16 && opset < Opset::iOS16 {
             let message = format!("an image of 16-bit gray needs opset iOS16, but the program's is {opset}");
-            return Err(OpError::new(message).note("set `opset = iOS16`"));
+            return Err(OpError::new(message).note("set `opset = iOS16`").of("image"));
         }
         let fits = |t: &TensorType| t.rank() == 4 && t.shape[0].is(1) && t.shape[1].is(channels);
         let Some(ty) = value.tensor_type().filter(|t| fits(t)) else {
@@ -67,8 +67,13 @@ impl Graph {
             Some(d) if d.is_int() && number.fract() == 0.0 && f64::from(number as i32) == number => {
                 DefaultValue::Int(number as i32)
             }
-            Some(d) if d.is_int() => return Err(OpError::new(format!("the default {number} does not fit {d}"))),
-            _ => return Err(OpError::new(format!("only an input of numbers has a default, found {}", value.ty()))),
+            Some(d) if d.is_int() => {
+                return Err(OpError::new(format!("the default {number} does not fit {d}")).of("default"));
+            }
+            _ => {
+                let message = format!("only an input of numbers has a default, found {}", value.ty());
+                return Err(OpError::new(message).of("default"));
+            }
         };
         self.described.entry(value.id()).or_default().default = Some(default);
         Ok(())

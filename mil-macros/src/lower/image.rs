@@ -3,7 +3,7 @@
 use mil_core::{
     graph::Value,
     ir::{Literal, feature::ColorSpace},
-    op::Operand,
+    op::{OpError, Operand},
     types::{DType, TensorType},
 };
 use syn::{Expr, Ident, Token, parse::ParseStream};
@@ -64,7 +64,7 @@ impl<'a> Lower<'a> {
         let ty = value.tensor_type()?.clone();
         let channels = if matches!(color, ColorSpace::Rgb | ColorSpace::Bgr) { 3 } else { 1 };
         if let Err(e) = self.graph.set_image(value, color) {
-            self.error_at(ty_at, format!("`{}`: {e}", attr.color));
+            self.error_at(ty_at, misfit(&attr.color, &e));
             return None;
         }
         let scaled = self.pixel_op("mul", name, "scaled", value.clone(), attr.scale.as_ref(), &ty, channels);
@@ -85,7 +85,7 @@ impl<'a> Lower<'a> {
         if let Some(color) = self.color(&attr.color)
             && let Err(e) = self.graph.set_image(value, color)
         {
-            self.error_at(at, format!("`{}`: {e}", attr.color));
+            self.error_at(at, misfit(&attr.color, &e));
         }
     }
 
@@ -163,6 +163,12 @@ impl<'a> Lower<'a> {
             }
         }
     }
+}
+
+/// Why this is no such image.
+fn misfit(color: &Ident, e: &OpError) -> String {
+    let note = e.note.as_ref().map_or(String::new(), |note| format!("\n{note}"));
+    format!("`{color}`: {}{note}", e.message)
 }
 
 fn numbers(literal: &Literal) -> Option<Vec<f64>> {
