@@ -51,6 +51,8 @@ fn matched(rw: &Rewriter, op: OpId) -> Option<ValueId> {
 
 #[cfg(test)]
 mod tests {
+    use std::f64::consts::SQRT_2;
+
     use super::*;
     use crate::{
         graph::{Graph, Value},
@@ -68,14 +70,14 @@ mod tests {
     fn in_any_order() {
         let mut g = graph();
         let x = g.input("x", f32s(&[2, 3]));
-        let a = sum(&mut g, &x, 1.4142135);
+        let a = sum(&mut g, &x, SQRT_2);
         let a = g.push(mb::mul(&a, 0.5)).unwrap();
         let a = g.push(mb::mul(&x, &a)).unwrap();
-        let b = sum(&mut g, &a, 1.4142135);
+        let b = sum(&mut g, &a, SQRT_2);
         let b = g.push(mb::mul(&a, &b)).unwrap();
         let b = g.push(mb::mul(0.5, &b)).unwrap();
         let half = g.push(mb::mul(&b, 0.5)).unwrap();
-        let c = g.push(mb::mul(&b, 0.70710678)).unwrap();
+        let c = g.push(mb::mul(&b, FRAC_1_SQRT_2)).unwrap();
         let c = g.push(mb::erf(&c)).unwrap();
         let c = g.push(mb::add(&c, 1.0)).unwrap();
         let c = g.push(mb::mul(&half, &c)).unwrap();
@@ -93,13 +95,13 @@ mod tests {
         let wrong = sum(&mut g, &x, 1.42);
         let a = g.push(mb::mul(&wrong, 0.5)).unwrap();
         let a = g.push(mb::mul(&x, &a)).unwrap();
-        let shared = sum(&mut g, &x, 1.4142135);
+        let shared = sum(&mut g, &x, SQRT_2);
         let b = g.push(mb::mul(&shared, 0.5)).unwrap();
         let b = g.push(mb::mul(&x, &b)).unwrap();
-        let other = sum(&mut g, &x, 1.4142135);
+        let other = sum(&mut g, &x, SQRT_2);
         let c = g.push(mb::mul(&other, 0.5)).unwrap();
         let c = g.push(mb::mul(&z, &c)).unwrap();
-        let whole = sum(&mut g, &x, 1.4142135);
+        let whole = sum(&mut g, &x, SQRT_2);
         let d = g.push(mb::mul(&x, &whole)).unwrap();
         let mut p = g.finish([("a", a), ("shared", shared), ("b", b), ("c", c), ("d", d)]).unwrap();
         assert_eq!(run(&FuseGeluExact, &mut p).changes(), 0);
