@@ -116,7 +116,7 @@ fn f8e4m3fn(v: f64) -> Option<u8> {
     let eighths = (size / f64::powi(2.0, exponent - 3)).round_ties_even();
     // Below 8 it is subnormal; 16 is the first of the next exponent, as which it counts here by itself.
     let bits = eighths + f64::from((exponent + 6) * 8);
-    (bits < 127.0).then(|| sign | bits as u8)
+    (bits < 127.0).then_some(sign | bits as u8)
 }
 
 /// What `nan` stands for, as bits of the dtype.

@@ -1,5 +1,7 @@
 //! Text -> programs.
 
+use std::collections::BTreeMap;
+
 use super::{
     error::ParseError,
     flexible,
@@ -86,7 +88,7 @@ pub(crate) fn program(text: &str, beside: Option<Beside>, weights: &dyn WeightSo
 }
 
 /// Where ops start.
-struct Places(std::collections::BTreeMap<String, Vec<usize>>);
+struct Places(BTreeMap<String, Vec<usize>>);
 
 impl Places {
     fn find(&self, e: &SpecError) -> Option<usize> {
