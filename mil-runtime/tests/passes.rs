@@ -68,7 +68,8 @@ fn same(program: &Program, changed: &Program, tolerance: f32, what: &str) {
             }
             let (x, y) = (tensor.to_f32().unwrap(), other.to_f32().unwrap());
             let greatest = x.iter().fold(1f32, |m, v| m.max(v.abs()));
-            let near = |(x, y): (&f32, &f32)| x == y || (x - y).abs() <= tolerance * greatest || (x.is_nan() && y.is_nan());
+            let near =
+                |(x, y): (&f32, &f32)| x == y || (x - y).abs() <= tolerance * greatest || (x.is_nan() && y.is_nan());
             assert!(x.iter().zip(y.iter()).all(near), "{what}: `{name}`: {x:?} became {y:?}\n{changed}");
         }
     }

@@ -50,7 +50,12 @@ fn bench() -> Result<(), Error> {
         write!(out, "{name}: {ops} ops left; passes {alone:.1?}, command {command:.1?}")?;
         let (from, to) = (model.display().to_string(), to.display().to_string());
         if let Some(peak) = peak_memory(mil, &["optimize", "--passes", name, &from, "-o", &to])? {
-            write!(out, ", peak memory {:.1} MB, {:.2} times the weights", peak as f64 / 1e6, peak as f64 / bytes as f64)?;
+            write!(
+                out,
+                ", peak memory {:.1} MB, {:.2} times the weights",
+                peak as f64 / 1e6,
+                peak as f64 / bytes as f64
+            )?;
         }
         writeln!(out)?;
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     graph::{Graph, Value},
-    op::{Call, Op, OpError, Operand},
+    op::{Call, Op, OpDef, OpError, Operand},
     types::{Opset, TensorType},
 };
 
@@ -25,17 +25,28 @@ impl Test {
     }
 }
 
+// What is generic is small: a test is a closure, each its own type, and there are thousands.
+
 /// Infers an op in an opset.
 pub(crate) fn infer_in<O: Op>(opset: Opset, call: impl FnOnce(&mut Test) -> Call<O>) -> Result<Vec<Value>, OpError> {
     let mut test = Test(Graph::new("main", opset));
-    let call = call(&mut test);
-    test.push(call)
+    let operands = call(&mut test).operands;
+    push(test, O::DEF, operands)
+}
+
+fn push(mut test: Test, def: &'static OpDef, operands: Vec<(&'static str, Operand)>) -> Result<Vec<Value>, OpError> {
+    test.0.push_op(def, operands, None, None)
 }
 
 /// In the newest opset the op's outputs have these types (several: separated by `; `).
 #[track_caller]
 pub(crate) fn infers<O: Op>(call: impl FnOnce(&mut Test) -> Call<O>, expected: &str) {
-    let outputs = infer_in(Opset::iOS18, call).unwrap_or_else(|e| panic!("{e}"));
+    has_types(infer_in(Opset::iOS18, call), expected);
+}
+
+#[track_caller]
+fn has_types(inferred: Result<Vec<Value>, OpError>, expected: &str) {
+    let outputs = inferred.unwrap_or_else(|e| panic!("{e}"));
     let types: Vec<_> = outputs.iter().map(|v| v.ty().to_string()).collect();
     assert_eq!(types.join("; "), expected);
 }
@@ -43,7 +54,12 @@ pub(crate) fn infers<O: Op>(call: impl FnOnce(&mut Test) -> Call<O>, expected: &
 /// In this opset the op is refused, at this parameter, with a message that contains the text.
 #[track_caller]
 pub(crate) fn fails_in<O: Op>(opset: Opset, call: impl FnOnce(&mut Test) -> Call<O>, param: &str, text: &str) {
-    let error = match infer_in(opset, call) {
+    is_refused(infer_in(opset, call), param, text);
+}
+
+#[track_caller]
+fn is_refused(inferred: Result<Vec<Value>, OpError>, param: &str, text: &str) {
+    let error = match inferred {
         Ok(outputs) => panic!("accepted: {:?}", outputs.iter().map(|v| v.ty().clone()).collect::<Vec<_>>()),
         Err(e) => e,
     };
@@ -54,13 +70,18 @@ pub(crate) fn fails_in<O: Op>(opset: Opset, call: impl FnOnce(&mut Test) -> Call
 /// In the newest opset the op is refused; see [`fails_in`].
 #[track_caller]
 pub(crate) fn fails<O: Op>(call: impl FnOnce(&mut Test) -> Call<O>, param: &str, text: &str) {
-    fails_in(Opset::iOS18, call, param, text);
+    is_refused(infer_in(Opset::iOS18, call), param, text);
 }
 
 /// The integers (or symbols) that the op's first output is known to hold, as text.
 #[track_caller]
 pub(crate) fn knows<O: Op>(call: impl FnOnce(&mut Test) -> Call<O>, expected: &str) {
-    let outputs = infer_in(Opset::iOS18, call).unwrap_or_else(|e| panic!("{e}"));
+    holds(infer_in(Opset::iOS18, call), expected);
+}
+
+#[track_caller]
+fn holds(inferred: Result<Vec<Value>, OpError>, expected: &str) {
+    let outputs = inferred.unwrap_or_else(|e| panic!("{e}"));
     let dims = outputs[0].known().and_then(|k| k.dims());
     assert_eq!(format!("{dims:?}"), format!("Some({expected})"));
 }

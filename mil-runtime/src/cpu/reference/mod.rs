@@ -260,6 +260,8 @@ pub(crate) mod testing {
         run_in(Opset::iOS18, call)
     }
 
+    // What is generic over closures is small: each test's is a type of its own.
+
     /// Runs one op in an opset and gives its outputs.
     #[track_caller]
     pub(crate) fn run_in<O: Op>(opset: Opset, call: impl FnOnce(&mut Test) -> Call<O>) -> Vec<AnyTensor>
@@ -268,19 +270,7 @@ pub(crate) mod testing {
     {
         let mut test = Test { graph: Graph::new("main", opset), inputs: BTreeMap::new() };
         let call = call(&mut test);
-        let Test { mut graph, inputs } = test;
-        let values = graph.push(call).unwrap_or_else(|e| panic!("{e}")).into_values();
-        let program = graph.finish(values).unwrap();
-        let function = program.main().unwrap();
-        let executor = Executor::new(function.clone()).unwrap();
-        let mut outputs = executor.run(inputs).unwrap_or_else(|e| panic!("{e}"));
-        let names: Vec<_> = function.outputs().iter().map(|v| function.value(*v).name.clone()).collect();
-        let outputs: Vec<_> = names.iter().map(|n| outputs.remove(n).unwrap()).collect();
-        for (out, v) in outputs.iter().zip(function.outputs()) {
-            let declared = &function.value(*v).ty;
-            assert!(declared.compatible(&out.ty().into()), "inferred {declared}, computed {}", out.ty());
-        }
-        outputs
+        pushed(test, call).outputs()
     }
 
     /// The op can be built, but running it gives an error that contains the text.
@@ -291,11 +281,46 @@ pub(crate) mod testing {
     {
         let mut test = Test { graph: Graph::new("main", Opset::iOS18), inputs: BTreeMap::new() };
         let call = call(&mut test);
-        let Test { mut graph, inputs } = test;
-        let values = graph.push(call).unwrap_or_else(|e| panic!("{e}")).into_values();
-        let program = graph.finish(values).unwrap();
-        let error = Executor::new(program.main().unwrap().clone()).unwrap().run(inputs).unwrap_err().to_string();
-        assert!(error.starts_with("op ") && error.contains(text), "{error}");
+        pushed(test, call).fails(text);
+    }
+
+    #[track_caller]
+    fn pushed<O: Op>(mut test: Test, call: Call<O>) -> Pushed
+    where
+        O::Outputs: IntoValues,
+    {
+        let values = test.graph.push(call).unwrap_or_else(|e| panic!("{e}")).into_values();
+        Pushed { test, values }
+    }
+
+    struct Pushed {
+        test: Test,
+        values: Vec<Value>,
+    }
+
+    impl Pushed {
+        #[track_caller]
+        fn outputs(self) -> Vec<AnyTensor> {
+            let program = self.test.graph.finish(self.values).unwrap();
+            let function = program.main().unwrap();
+            let executor = Executor::new(function.clone()).unwrap();
+            let mut outputs = executor.run(self.test.inputs).unwrap_or_else(|e| panic!("{e}"));
+            let names: Vec<_> = function.outputs().iter().map(|v| function.value(*v).name.clone()).collect();
+            let outputs: Vec<_> = names.iter().map(|n| outputs.remove(n).unwrap()).collect();
+            for (out, v) in outputs.iter().zip(function.outputs()) {
+                let declared = &function.value(*v).ty;
+                assert!(declared.compatible(&out.ty().into()), "inferred {declared}, computed {}", out.ty());
+            }
+            outputs
+        }
+
+        #[track_caller]
+        fn fails(self, text: &str) {
+            let program = self.test.graph.finish(self.values).unwrap();
+            let executor = Executor::new(program.main().unwrap().clone()).unwrap();
+            let error = executor.run(self.test.inputs).unwrap_err().to_string();
+            assert!(error.starts_with("op ") && error.contains(text), "{error}");
+        }
     }
 
     /// Outputs of a push as a list.
