@@ -28,9 +28,9 @@ rows! {
     "pixel_shuffle" |s| mb::pixel_shuffle(s.x([1, 8, 2, 2]), 2);
     "pixel_unshuffle" |s| mb::pixel_unshuffle(s.x([1, 2, 4, 4]), 2);
     "sliding_windows" |s| mb::sliding_windows(s.x([2, 6]), 1, 3);
-    "non_maximum_suppression" |s| {
-        let call = mb::non_maximum_suppression(s.x([1, 5, 4]), s.x([1, 5, 2]), 0.5, 3);
-        if s.graph.opset() < Opset::iOS17 { call.score_threshold(0.25) } else { call }
+    "non_maximum_suppression" |s| match s.graph.opset() < Opset::iOS17 {
+        true => mb::non_maximum_suppression(s.x([1, 5, 4]), s.x([1, 5, 2]), 0.5, 3).score_threshold(0.25),
+        false => mb::non_maximum_suppression(s.x([1, 4, 5]), s.x([1, 2, 5]), 0.5, 3),
     };
     "random_bernoulli" |s| mb::random_bernoulli(s.shape([2, 3])).prob(s.c([])).seed(7);
     "random_normal" |s| mb::random_normal(s.shape([2, 3])).mean(s.c([])).stddev(s.c([])).seed(7);

@@ -68,7 +68,10 @@ type Output = (String, String, Option<Vec<u8>>);
 fn run(program: &Program) -> Outcome<Vec<Output>> {
     let model = Model::options().backend(Backend::Cpu).from_program(program)?;
     let inputs: BTreeMap<String, AnyTensor> = model.inputs().iter().map(|i| (i.name.clone(), tensor(&i.ty))).collect();
-    let outputs = model.predict(inputs)?;
+    let outputs = match model.states() {
+        [] => model.predict(inputs)?,
+        _ => model.predict_with_state(inputs, &mut model.new_state()?)?,
+    };
     Ok(outputs.iter().map(|(name, t)| (name.to_string(), t.ty().to_string(), t.bytes().map(<[u8]>::to_vec))).collect())
 }
 

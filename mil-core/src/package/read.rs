@@ -211,8 +211,8 @@ impl PackageReader {
         let path = self.blob_path(file_name)?;
         let failed = |error| PackageError::caused_by(&path, "is not a valid blob file", error);
         let opened = BlobFile::open(&path);
-        if opened.is_err() {
-            refuse_pointer(&path, &Bytes::map_file(&path)?)?;
+        if let (Err(_), Ok(bytes)) = (&opened, Bytes::map_file(&path)) {
+            refuse_pointer(&path, &bytes)?;
         }
         opened.map_err(failed)
     }
