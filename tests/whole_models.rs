@@ -101,7 +101,8 @@ fn pets(x: Tensor<f32, 1, 3>) -> _ {
 
 #[test]
 fn classifiers_give_a_label_and_probabilities() {
-    let program: Program<fn(Tensor<f32, 1, 3>) -> (Label, Dictionary)> = pets();
+    type Pets = fn(Tensor<f32, 1, 3>) -> (Label, Dictionary);
+    let program: Program<Pets> = pets();
     let program = saved(&program, "pets");
     let main = program.main().unwrap();
     assert_eq!((&main.predicted_feature[..], &main.predicted_probabilities[..]), ("label", "probabilities"));

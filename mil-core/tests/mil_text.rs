@@ -154,7 +154,10 @@ proptest! {
                 0 => text.replace_range(start..end, ""),
                 1 => text.replace_range(start..start, &new),
                 2 => text.replace_range(start..start + 1, &new),
-                3 => text.insert_str(b.min(a), &text[start..end].to_string()),
+                3 => {
+                    let copied = text[start..end].to_owned();
+                    text.insert_str(b.min(a), &copied);
+                }
                 _ => text.truncate(a.max(text.len() / 2)),
             }
             if text.is_empty() {

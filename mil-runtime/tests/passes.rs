@@ -85,8 +85,11 @@ fn tolerance(pass: &str) -> f32 {
     }
 }
 
+/// A part of a program: its ops, and its outputs by name.
+type Part = fn(&mut Graph) -> Result<Vec<(&'static str, Value)>, BuildError>;
+
 fn programs() -> Vec<(&'static str, Program)> {
-    let build = |f: fn(&mut Graph) -> Result<Vec<(&'static str, Value)>, BuildError>| {
+    let build = |f: Part| {
         let mut g = Graph::new("main", Opset::iOS18);
         let outputs = f(&mut g).unwrap();
         g.finish(outputs).unwrap()

@@ -95,6 +95,9 @@ pub enum Form {
 /// Parameters with their defaults.
 pub type Defaults = Vec<(&'static str, Literal)>;
 
+/// Unpacks what a `constexpr_` op holds.
+pub type MaterializeFn = fn(&Args) -> Result<Vec<Constant>, OpError>;
+
 /// The definition of an op, for everyone who works by name: reader, macro, printer, docs.
 pub struct OpDef {
     /// MIL name.
@@ -112,7 +115,7 @@ pub struct OpDef {
     /// Of `constexpr_` ops: from `.0` on, parameters stand as `.1` says. Empty: they are inputs.
     pub forms: &'static [(Opset, Form)],
     /// Of `constexpr_` ops: binds and computes; called through [`OpDef::materialize`].
-    pub materialize_fn: Option<fn(&Args) -> Result<Vec<Constant>, OpError>>,
+    pub materialize_fn: Option<MaterializeFn>,
     /// Binds and infers; called through [`OpDef::infer`].
     pub infer_fn: fn(&Args, &mut Cx<'_>) -> Result<Vec<Inferred>, OpError>,
     /// Binds and tells the filled-in defaults; called through [`OpDef::defaults`].

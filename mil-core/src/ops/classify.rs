@@ -34,7 +34,8 @@ impl Param for Classes {
 ///
 /// # Constraints
 /// - C1 `classes` are strings or 64-bit integers.
-/// - C2 there are as many `classes` as `probabilities` has elements.
+/// - C2 there is at least one class.
+/// - C3 there are as many `classes` as `probabilities` has elements.
 #[derive(Op, Clone, Debug)]
 #[op(name = "classify", since = iOS15, outputs = 2)]
 pub struct Classify {
@@ -53,10 +54,14 @@ impl Infer for Classify {
             let message = format!("`classes` must be strings or 64-bit integers, found {}", labels.dtype());
             return Err(OpError::at("classes", message)); // C1
         }
+        if labels.count() == 0 {
+            let error = OpError::at("classes", "`classes` must not be empty"); // C2
+            return Err(error.note("give a label for each probability"));
+        }
         let (count, volume) = (labels.count(), self.probabilities.shape().volume());
         if !volume.may_equal(&Dim::from(count)) {
             let message = format!("there are {count} `classes` for {volume} probabilities");
-            return Err(OpError::at("classes", message).note(format!("probabilities: {}", self.probabilities.ty))); // C2
+            return Err(OpError::at("classes", message).note(format!("probabilities: {}", self.probabilities.ty))); // C3
         }
         let label = Type::from(TensorType::scalar(labels.dtype()));
         let probability = TensorType::scalar(DType::F64).into();
@@ -102,7 +107,9 @@ mod tests {
         let named =
             |t: &mut crate::ops::testing::Test| t.c(Constant::strings([2], vec!["a".into(), "b".into()]).unwrap());
         fails(|t| mb::classify(t.t("Tensor<f32, 2>"), named(t)), "classes", "must be a constant list");
-        fails(|t| mb::classify(t.t("Tensor<f32, 3>"), ["a", "b"]), "classes", "2 `classes` for 3 probabilities"); // C2
+        fails(|t| mb::classify(t.t("Tensor<f32, 3>"), ["a", "b"]), "classes", "2 `classes` for 3 probabilities"); // C3
+        let none = Constant::strings([0], vec![]).unwrap();
+        fails(|t| mb::classify(t.t("Tensor<f32, N>"), none), "classes", "must not be empty"); // C2
         assert!(infer_in(Opset::iOS15, |t| mb::classify(t.t("Tensor<f32, 1>"), ["a"])).is_ok());
     }
 }
