@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use mil_core::{
     ir::Function,
+    op::Cx,
     types::{Dim, Type},
 };
 use mil_runtime::{cpu::reference::Executor, tensor::AnyTensor};
@@ -25,6 +26,14 @@ pub fn run_on_zeros(function: &Function) -> Result<(), String> {
     let ids = function.walk().into_iter().flat_map(|o| function.op(o).outputs.clone());
     if ids.chain(function.inputs.clone()).any(|v| large(&function.value(v).ty)) {
         return Err("too large to try".into());
+    }
+    // A file may leave a size open that follows from the op.
+    for op in function.walk().into_iter().map(|o| function.op(o)).filter(|op| op.blocks.is_empty()) {
+        let mut cx = Cx::new(function.opset, &op.name, &[]).reading();
+        let inferred = op.def.infer(&function.args(op), &mut cx).unwrap_or_default();
+        if inferred.iter().any(|i| large(&i.ty)) {
+            return Err("too large to try".into());
+        }
     }
     let executor = Executor::new(function.clone()).map_err(|e| e.to_string())?.with_loop_limit(10);
     let mut inputs = BTreeMap::new();

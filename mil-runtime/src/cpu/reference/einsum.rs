@@ -43,7 +43,8 @@ fn product(equation: &Equation, x: &AnyTensor, y: &AnyTensor) -> Result<Vec<f32>
         for c in letters {
             let (size, step_x) = along(*c, &equation.x, x.shape());
             let (size_y, step_y) = along(*c, &equation.y, y.shape());
-            let indices = 0..size.max(size_y);
+            // What has one element stretches, to none as well.
+            let indices = 0..if size == 1 { size_y } else { size };
             let (step_x, step_y) = (if size == 1 { 0 } else { step_x }, if size_y == 1 { 0 } else { step_y });
             let next = places.iter().flat_map(|(i, j)| indices.clone().map(move |n| (i + n * step_x, j + n * step_y)));
             places = next.collect::<Vec<_>>();
@@ -113,5 +114,15 @@ mod tests {
             &AnyTensor::new([2, 1], vec![5.0f32, 7.0]).unwrap(),
         );
         assert_eq!(diagonal.unwrap(), [21.0]);
+    }
+
+    #[test]
+    fn one_element_stretches_to_none() {
+        let x = AnyTensor::new([1, 2], vec![1.0f32, 2.0]).unwrap();
+        let y = AnyTensor::new([0, 2], Vec::<f32>::new()).unwrap();
+        assert!(product(&Equation::parse("ab,ab->ab").unwrap(), &x, &y).unwrap().is_empty());
+        let x = AnyTensor::new([0, 2], Vec::<f32>::new()).unwrap();
+        let y = AnyTensor::new([2], vec![1.0f32, 2.0]).unwrap();
+        assert_eq!(product(&Equation::parse("ab,b->b").unwrap(), &x, &y).unwrap(), [0.0, 0.0]);
     }
 }
