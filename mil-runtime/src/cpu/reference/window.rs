@@ -51,6 +51,15 @@ impl Axis {
         axes
     }
 
+    /// The elements of the window that lie on the dimension at some place: the others lie on padding always, and a window can
+    /// be far larger than what it moves over.
+    pub(super) fn live(&self) -> Range<usize> {
+        let last = self.places.saturating_sub(1).saturating_mul(self.stride);
+        let start = self.pad[0].saturating_sub(last).div_ceil(self.dilation);
+        let end = (self.size + self.pad[0]).div_ceil(self.dilation).min(self.kernel);
+        if self.size == 0 || self.places == 0 || start >= end { 0..0 } else { start..end }
+    }
+
     /// The places at which element `k` of the window lies on the dimension and not on padding, and the element on which
     /// it lies at the first of them.
     pub(super) fn taps(&self, k: usize) -> (Range<usize>, usize) {
@@ -74,9 +83,9 @@ pub(super) fn row(sizes: [usize; 3], plane: usize, d: usize, h: usize) -> usize 
 pub(super) fn rows(axes: &[Axis; 3], places: usize, elements: usize, mut f: impl FnMut(usize, usize, usize)) {
     let [depth, height, _] = axes;
     let (all, sizes) = (axes.map(|a| a.places), axes.map(|a| a.size));
-    for kd in 0..depth.kernel {
+    for kd in depth.live() {
         let (d_places, d_first) = depth.taps(kd);
-        for kh in 0..height.kernel {
+        for kh in height.live() {
             let (h_places, h_first) = height.taps(kh);
             for (i, d) in d_places.clone().enumerate() {
                 for (j, h) in h_places.clone().enumerate() {
@@ -97,6 +106,7 @@ mod tests {
         for size in 1..7 {
             for (kernel, stride, dilation, before) in [(3, 1, 1, 1), (2, 2, 3, 2), (3, 3, 1, 0), (2, 1, 2, 4)] {
                 let axis = Axis { size, places: 6, kernel, stride, dilation, pad: [before, 0] };
+                assert!((0..kernel).all(|k| axis.live().contains(&k) || axis.taps(k).0.is_empty()), "{axis:?}");
                 for k in 0..kernel {
                     let at = |p: usize| (p * stride + k * dilation).checked_sub(before).filter(|at| *at < size);
                     let expected: Vec<usize> = (0..6).filter(|p| at(*p).is_some()).collect();
