@@ -230,6 +230,12 @@ impl Conversion {
             return Ok(Some(refusal.message));
         }
         self.halved.extend(before.into_iter().filter(|v| !is_f32(rw.ty(*v))));
+        // The f32 weights of a large model go one by one as they are replaced.
+        for (_, _, v, _) in changed {
+            if let Some(op) = rw.producer(v).filter(|op| rw.op(*op).def.is_const()) {
+                rw.erase(op);
+            }
+        }
         Ok(None)
     }
 
@@ -281,17 +287,19 @@ fn stays(rw: &Rewriter, op: OpId, reason: &str, report: &mut Report) {
     report.note(format!("op `{}` ({}) stays f32: {reason}", rw.name_of(op), rw.op(op).def.name));
 }
 
-fn numbers(bytes: &[u8]) -> impl Iterator<Item = f32> + '_ {
-    bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b))
-}
-
 /// Why a constant cannot be of f16.
 fn misfit(constant: &Constant) -> Option<String> {
     let bytes = constant.bytes().filter(|_| constant.dtype() == DType::F32)?;
-    // One comparison for all but the rare: a large model has many numbers.
-    let greatest =
-        numbers(bytes).fold(0f32, |m, v| if v.abs() > m && v.abs() < STANDS_FOR_INFINITY { v.abs() } else { m });
+    // Floats without their sign are in the order of their bits, and integers compare several at once.
+    let infinite = STANDS_FOR_INFINITY.to_bits();
+    let finite = |b: &[u8; 4]| Some(magnitude(b)).filter(|m| *m < infinite).unwrap_or(0);
+    let greatest = f32::from_bits(bytes.as_chunks::<4>().0.iter().map(finite).fold(0, u32::max));
     (greatest > MAX).then(|| format!("its constant reaches {greatest}, which f16 does not hold"))
+}
+
+/// The bits of a float without its sign.
+fn magnitude(bytes: &[u8; 4]) -> u32 {
+    u32::from_le_bytes(*bytes) & 0x7fff_ffff
 }
 
 struct Halved {
@@ -305,25 +313,32 @@ fn to_f16(constant: &Constant) -> Option<Halved> {
     let bytes = constant.bytes().filter(|_| constant.dtype() == DType::F32)?;
     let count = constant.count();
     let (mut saturated, mut lifted) = (0, 0);
-    let mut out: Vec<u8> = Vec::with_capacity(count * 2);
+    let mut out = vec![0; bytes.len() / 2];
     let (mut wide, mut narrow) = ([0f32; 1024], [f16::ZERO; 1024]);
-    for chunk in bytes.chunks(4 * wide.len()) {
-        let n = chunk.len() / 4;
-        for (to, v) in wide.iter_mut().zip(numbers(chunk)) {
-            let beyond = v.is_finite() && v.abs() > MAX;
-            saturated += usize::from(beyond);
-            *to = if beyond { MAX.copysign(v) } else { v };
+    for (chunk, out) in bytes.chunks(4 * wide.len()).zip(out.chunks_mut(2 * narrow.len())) {
+        let (from, n) = (chunk.as_chunks::<4>().0, chunk.len() / 4);
+        for (to, b) in wide.iter_mut().zip(from) {
+            *to = f32::from_le_bytes(*b);
+        }
+        // Rare, so that the rest need not be looked at one by one.
+        if from.iter().map(magnitude).fold(0, u32::max) > MAX.to_bits() {
+            for v in wide[..n].iter_mut().filter(|v| v.is_finite() && v.abs() > MAX) {
+                *v = MAX.copysign(*v);
+                saturated += 1;
+            }
         }
         narrow[..n].convert_from_f32_slice(&wide[..n]);
         if count < LOOKED_THROUGH {
             for (h, v) in narrow[..n].iter_mut().zip(&wide) {
-                if *h == f16::ZERO && *v != 0.0 {
+                if h.to_bits() & 0x7fff == 0 && *v != 0.0 {
                     *h = f16::from_bits(1).copysign(f16::from_f32(v.signum()));
                     lifted += 1;
                 }
             }
         }
-        out.extend(narrow[..n].iter().flat_map(|h| h.to_le_bytes()));
+        for (to, h) in out.as_chunks_mut::<2>().0.iter_mut().zip(&narrow) {
+            *to = h.to_le_bytes();
+        }
     }
     let constant = Constant::from_bytes(DType::F16, constant.shape(), out).ok()?;
     Some(Halved { constant, saturated, lifted })

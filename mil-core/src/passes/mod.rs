@@ -220,14 +220,16 @@ pub fn find(name: &str) -> Option<&'static dyn Pass> {
 /// Rewrites each function of a program.
 ///
 /// # Errors
-/// If a rewriting fails; then the functions after it are untouched, and this one as well.
+/// If a rewriting fails; then that function is lost, since a copy of it would keep weights that a pass replaces. A
+/// [`Pipeline`] works on a copy of the program.
 pub fn each_function(
     program: &mut Program,
     pass: &'static str,
     mut rewrite: impl FnMut(&mut Rewriter) -> Result<(), OpError>,
 ) -> Result<(), PassError> {
     for (name, function) in &mut program.functions {
-        let mut rewriter = Rewriter::new(function.clone());
+        let empty = crate::ir::Function::new(name.clone(), function.opset);
+        let mut rewriter = Rewriter::new(std::mem::replace(function, empty));
         let done = rewrite(&mut rewriter).and_then(|()| rewriter.finish());
         let fail = |e: OpError| PassError { pass, function: Some(name.clone()), message: e.to_string() };
         *function = done.map_err(fail)?;

@@ -31,7 +31,7 @@ pub trait Pass: Send + Sync {
     /// Changes a program: by default each function, with [`function`](Pass::function).
     ///
     /// # Errors
-    /// As there; the error says which function.
+    /// As there; the error says which function. The program is of no use then: a [`Pipeline`](super::Pipeline) works on a copy.
     fn program(&self, program: &mut Program, cx: &Context<'_>, report: &mut Report) -> Result<(), PassError> {
         super::each_function(program, self.name(), |rewriter| self.function(rewriter, cx, report))
     }

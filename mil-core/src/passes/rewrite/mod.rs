@@ -358,9 +358,21 @@ impl Rewriter {
             }
             self.order.remove(op);
             self.stale.remove(&op);
+            self.forget_constant(op);
         }
         self.changed = true;
         true
+    }
+
+    /// Lets go of what an erased constant holds: the weights of a large model are not there twice.
+    fn forget_constant(&mut self, op: OpId) {
+        let f = self.graph.function_mut();
+        if f.op(op).def.is_const() {
+            f.ops[op.index()].attributes.clear();
+            for v in f.ops[op.index()].outputs.clone() {
+                f.values[v.index()].known = None;
+            }
+        }
     }
 
     /// Erases an op if nobody uses its outputs and it writes no state, and then likewise the ops whose values only it used.
