@@ -56,9 +56,9 @@ pub struct FillLike {
     /// The tensor whose sizes the output has.
     #[dtype(T)]
     pub ref_tensor: Arg,
-    /// The number; its dtype is the output's. Default: 0.0.
+    /// The number; its dtype is the output's. Default: 0.0, of f16 if `ref_tensor` is of f16, else of f32.
     #[dtype(U)]
-    #[default(Constant::scalar(0f32))]
+    #[default(zero(if ref_tensor.dtype() == DType::F16 { DType::F16 } else { DType::F32 }))]
     pub value: Constant,
 }
 
@@ -305,6 +305,7 @@ mod tests {
     #[test]
     fn fill_like_another() {
         infers(|g| mb::fill_like(g.t("Tensor<i32, 2, H>")), "Tensor<f32, 2, H>");
+        infers(|g| mb::fill_like(g.t("Tensor<f16, H>")), "Tensor<f16, H>");
         infers(|g| mb::fill_like(g.t("Tensor<f16, H>")).value(true), "Tensor<bool, H>");
         knows(|g| mb::fill_like(g.t("Tensor<bool, 3>")).value(7), "[7, 7, 7]");
     }
