@@ -6,6 +6,7 @@ use mil_core::{
     ir::Program,
     spec::{self, NoWeights, SpecError},
     text::{Options, Weights, parse, to_string},
+    validate::validate,
 };
 
 /// All of the text.
@@ -21,10 +22,12 @@ pub fn message(program: &Program) -> Result<spec::mil::Program, SpecError> {
     }
 }
 
-/// Through text and back: the same text, the same message. `None` for what cannot be encoded at all, or could not be read from
+/// Through text and back: the same text, the same message. `None` for what is not valid or cannot be encoded, or could not be read from
 /// a file either: neither file nor text holds all that is known of the symbols of sizes.
 #[track_caller]
 pub fn round_trip(program: &Program) -> Option<Program> {
+    // A description that contradicts the types has no place in the text.
+    validate(program).ok()?;
     // The text names the functions' opsets, not the model's.
     if program.functions.values().any(|f| f.opset != program.opset) {
         return None;
