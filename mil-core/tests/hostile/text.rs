@@ -16,8 +16,12 @@ pub fn full(program: &Program) -> String {
 
 /// The program as messages: what a file holds, whatever the arenas are like.
 pub fn message(program: &Program) -> Result<spec::mil::Program, SpecError> {
-    match spec::encode(program, &mut NoWeights)?.r#type {
-        Some(spec::model::Type::MlProgram(program)) => Ok(program),
+    spec::encode(program, &mut NoWeights).map(program_of)
+}
+
+fn program_of(model: spec::Model) -> spec::mil::Program {
+    match model.r#type {
+        Some(spec::model::Type::MlProgram(program)) => program,
         _ => unreachable!("a program is encoded as one"),
     }
 }
@@ -32,9 +36,9 @@ pub fn round_trip(program: &Program) -> Option<Program> {
     if program.functions.values().any(|f| f.opset != program.opset) {
         return None;
     }
-    let expected = message(program).ok()?;
     let model = spec::encode(program, &mut NoWeights).ok()?;
     spec::decode(&model, &NoWeights).ok()?;
+    let expected = program_of(model);
     let text = full(program);
     let again = match parse(&text) {
         Ok(again) => again,

@@ -5,18 +5,10 @@ use crate::{
     graph::{Graph, Value},
     ir::{Binding, Constant, OpId, Program},
     mb,
-    spec::{self, SpecError, WeightSink, decode::NoWeights, mil},
+    spec::{self, NoWeights, mil},
     types::{DType, Opset, TensorType},
     validate::validate,
 };
-
-struct InMessage;
-
-impl WeightSink for InMessage {
-    fn put(&mut self, _: &Constant) -> Result<Option<(String, u64)>, SpecError> {
-        Ok(None)
-    }
-}
 
 fn input(g: &mut Graph) -> Value {
     g.input("x", "Tensor<f32, 1, 2, 4>".parse::<TensorType>().unwrap())
@@ -60,7 +52,7 @@ fn attributes_or_inputs_by_opset() {
         let f = program.main().unwrap();
         let w = f.op(op(&program, "w"));
         assert!(w.args.iter().all(|a| matches!(a.bindings[..], [Binding::Inline(_)])) && w.attributes.is_empty());
-        let mut model = spec::encode(&program, &mut InMessage).unwrap();
+        let mut model = spec::encode(&program, &mut NoWeights).unwrap();
         let op = message(&mut model);
         match opset {
             Opset::iOS18 => {
@@ -77,7 +69,7 @@ fn attributes_or_inputs_by_opset() {
         let (value, known) = (again.value(found.outputs[0]), |p: &Program| p.to_string());
         assert!(value.is_const && value.known.is_none());
         assert_eq!(known(&read), known(&program));
-        assert_eq!(spec::encode(&read, &mut InMessage).unwrap(), model);
+        assert_eq!(spec::encode(&read, &mut NoWeights).unwrap(), model);
     }
 }
 
@@ -98,7 +90,7 @@ fn a_parameter_in_the_wrong_place_is_refused() {
         (Opset::iOS18, Opset::iOS17, "`indices` is an attribute in opset iOS17, but written as an input"),
     ];
     for (written, read, expected) in cases {
-        let mut model = spec::encode(&palettized(written), &mut InMessage).unwrap();
+        let mut model = spec::encode(&palettized(written), &mut NoWeights).unwrap();
         model.specification_version = read.spec_version();
         let Some(spec::model::Type::MlProgram(program)) = &mut model.r#type else { panic!() };
         for f in program.functions.values_mut() {
@@ -176,7 +168,7 @@ fn only_constants_and_from_ios18_each_other() {
     program.opset = Opset::iOS17;
     let e = validate(&program).unwrap_err().to_string();
     assert!(e.contains("`nonzero_data` is the value `constexpr_cast_0`, not a constant in place"), "{e}");
-    assert!(spec::encode(&program, &mut InMessage).unwrap_err().to_string().contains("attributes in opset iOS17"));
+    assert!(spec::encode(&program, &mut NoWeights).unwrap_err().to_string().contains("attributes in opset iOS17"));
 }
 
 #[test]
