@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 use mil_core::{ir::Function, types::Opset};
 
 use crate::{
-    cpu::reference::Executor,
+    cpu::Executor,
     error::RunError,
     interface::{Interface, boundary_obstacle},
     outputs::Output,

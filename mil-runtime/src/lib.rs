@@ -17,6 +17,7 @@ pub mod typed;
 
 pub use self::ndarray::ArrayElement;
 pub use backend::{Backend, BackendChoice, ComputeUnits};
+pub use cpu::Numerics;
 pub use error::{RunError, SystemError};
 pub use interface::{InputInfo, OutputInfo, StateInfo};
 pub use model::{Model, ModelOptions};

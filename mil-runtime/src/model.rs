@@ -1,6 +1,6 @@
 //! A model that is ready to run.
 
-use std::path::Path;
+use std::{num::NonZeroUsize, path::Path};
 
 use mil_core::{
     error::FileError,
@@ -10,7 +10,7 @@ use mil_core::{
 
 use crate::{
     backend::{Backend, BackendChoice, Engine, Host, Plan, VARIABLE, plan},
-    cpu::reference::Executor,
+    cpu::{CpuOptions, Executor, Numerics},
     error::RunError,
     interface::{Fit, InputInfo, Interface, OutputInfo, StateInfo},
     outputs::Outputs,
@@ -46,6 +46,7 @@ pub struct Model {
 pub struct ModelOptions {
     backend: Backend,
     function: Option<String>,
+    cpu: CpuOptions,
 }
 
 impl Model {
@@ -247,6 +248,21 @@ impl ModelOptions {
         self
     }
 
+    /// With so many threads for a prediction on the CPU engine, the caller's included; else as many as the machine has. Results do not
+    /// depend on it. Core ML decides for itself.
+    #[must_use]
+    pub fn threads(mut self, threads: NonZeroUsize) -> ModelOptions {
+        self.cpu.threads = Some(threads);
+        self
+    }
+
+    /// How freely the CPU engine may compute.
+    #[must_use]
+    pub fn numerics(mut self, numerics: Numerics) -> ModelOptions {
+        self.cpu.numerics = numerics;
+        self
+    }
+
     /// Loads a function of a program. Its constants are shared, not copied.
     ///
     /// # Errors
@@ -274,7 +290,7 @@ impl ModelOptions {
         let interface = Interface::of(function)?;
         let variable = std::env::var(VARIABLE).ok().filter(|v| !v.is_empty());
         let (engine, choice) = match plan(self.backend, variable.as_deref(), host(), function, &interface)? {
-            Plan::Cpu { reason } => on_cpu(function, reason)?,
+            Plan::Cpu { reason } => on_cpu(function, reason, &self.cpu)?,
             #[cfg(target_vendor = "apple")]
             Plan::CoreMl { compute_units, reason, or_cpu } => {
                 // Models of one function are loaded without naming it: only systems of 2024 and later can name one.
@@ -283,7 +299,7 @@ impl ModelOptions {
                     crate::coreml::CoreMl::load(source.program, source.package, named, compute_units, &interface);
                 match loaded {
                     Ok(engine) => (Box::new(engine) as Box<dyn Engine>, BackendChoice { name: "Core ML", reason }),
-                    Err(e) if or_cpu => on_cpu(function, format!("Core ML refused the program: {e}"))?,
+                    Err(e) if or_cpu => on_cpu(function, format!("Core ML refused the program: {e}"), &self.cpu)?,
                     Err(e) => return Err(e),
                 }
             }
@@ -298,8 +314,12 @@ impl ModelOptions {
     }
 }
 
-fn on_cpu(function: &Function, reason: String) -> Result<(Box<dyn Engine>, BackendChoice), RunError> {
-    let engine = Executor::new(function.clone())?;
+fn on_cpu(
+    function: &Function,
+    reason: String,
+    options: &CpuOptions,
+) -> Result<(Box<dyn Engine>, BackendChoice), RunError> {
+    let engine = Executor::with_options(function.clone(), options)?;
     Ok((Box::new(engine), BackendChoice { name: "CPU", reason }))
 }
 

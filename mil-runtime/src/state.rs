@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::{cpu::reference::States, error::RunError, interface::StateInfo, tensor::AnyTensor};
+use crate::{cpu::States, error::RunError, interface::StateInfo, tensor::AnyTensor};
 
 /// What the states of a model hold: made by [`Model::new_state`](crate::Model::new_state), changed by
 /// [`Model::predict_with_state`](crate::Model::predict_with_state). At first they hold zeros.

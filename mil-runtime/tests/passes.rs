@@ -11,7 +11,7 @@ use mil_core::{
 };
 use mil_runtime::{
     AnyTensor,
-    cpu::reference::{Evaluator, Executor},
+    cpu::{Executor, reference::Evaluator},
 };
 
 /// Random numbers, the same at each run of the tests.

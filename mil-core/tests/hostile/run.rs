@@ -7,7 +7,7 @@ use mil_core::{
     op::Cx,
     types::{Dim, Type},
 };
-use mil_runtime::{cpu::reference::Executor, tensor::AnyTensor};
+use mil_runtime::{cpu::Executor, tensor::AnyTensor};
 
 /// More elements than this are not tried: a program may take as long as it is large.
 const LARGE: i64 = 1 << 14;

@@ -1,6 +1,11 @@
 //! The CPU engine.
 
+mod executor;
+mod options;
 pub mod reference;
+
+pub use executor::{Executor, States};
+pub use options::{CpuOptions, Numerics};
 
 /// Whether the CPU engine runs the op of this MIL name.
 pub fn runs(op: &str) -> bool {

@@ -47,7 +47,7 @@ mod tests {
     use mil_core::{graph::Graph, mb, op::Operand, types::Opset};
 
     use super::*;
-    use crate::{cpu::reference::Executor, outputs::Output};
+    use crate::{cpu::Executor, outputs::Output};
 
     fn classify(probabilities: &[f32], classes: impl Into<Operand>) -> (AnyTensor, Dictionary) {
         let x = AnyTensor::new([1, probabilities.len()], probabilities.to_vec()).unwrap();

@@ -127,7 +127,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::cpu::reference::Executor;
+    use crate::cpu::Executor;
 
     /// What a function of one i32 `n` gives.
     fn run(

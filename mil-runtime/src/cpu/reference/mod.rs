@@ -33,7 +33,6 @@ mod einsum;
 mod elementwise_binary;
 mod elementwise_unary;
 mod evaluate;
-mod executor;
 mod gather;
 mod generate;
 mod list;
@@ -62,13 +61,12 @@ mod slice_update;
 mod split;
 mod topk;
 mod upsample;
-mod value;
+pub(crate) mod value;
 mod window;
 
 use value::Value;
 
 pub use evaluate::Evaluator;
-pub use executor::{Executor, States};
 
 const LISTS: &[&[KernelDef]] = &[
     activation::KERNELS,
@@ -224,7 +222,7 @@ pub(crate) mod testing {
         types::Opset,
     };
 
-    use super::Executor;
+    use crate::cpu::Executor;
     use crate::tensor::AnyTensor;
 
     /// A graph under test whose inputs have values.

@@ -172,9 +172,9 @@ mod tests {
     };
 
     use crate::{
-        cpu::reference::{
+        cpu::{
             Executor,
-            testing::{Test, close, fails, run},
+            reference::testing::{Test, close, fails, run},
         },
         tensor::AnyTensor,
     };

