@@ -1,10 +1,12 @@
 //! The CPU engine.
 
 mod executor;
+pub(crate) mod kernels;
 mod options;
 pub mod reference;
 
 pub use executor::{Executor, States};
+pub use kernels::simd::{ISA_VARIABLE, Isa};
 pub use options::{CpuOptions, Numerics};
 
 /// Whether the CPU engine runs the op of this MIL name.
