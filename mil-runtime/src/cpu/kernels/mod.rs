@@ -2,5 +2,10 @@
 //! instruction set to use.
 #![allow(dead_code)]
 
+pub(crate) mod aligned;
+pub(crate) mod epilogue;
+pub(crate) mod gemm;
+pub(crate) mod offsets;
+pub(crate) mod panels;
 pub(crate) mod simd;
 pub(crate) mod threads;

@@ -1,0 +1,53 @@
+//! Where the rows of a matrix begin, which need not be at equal distances.
+
+/// Ascending offsets, in elements, with what a kernel must know to stay inside its slices.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Offsets {
+    at: Vec<u32>,
+    max: usize,
+    gap: usize,
+}
+
+impl Offsets {
+    /// These; `None` if one does not fit 32 bits.
+    pub(crate) fn new(at: impl IntoIterator<Item = usize>) -> Option<Offsets> {
+        let at = at.into_iter().map(|o| u32::try_from(o).ok()).collect::<Option<Vec<u32>>>()?;
+        let max = at.iter().max().map_or(0, |m| *m as usize);
+        let gap = at.windows(2).map(|w| w[1].saturating_sub(w[0]) as usize).min().unwrap_or(usize::MAX);
+        Some(Offsets { at, max, gap })
+    }
+
+    /// The offsets.
+    pub(crate) fn at(&self) -> &[u32] {
+        &self.at
+    }
+
+    /// How many.
+    pub(crate) fn len(&self) -> usize {
+        self.at.len()
+    }
+
+    /// The largest, 0 if there is none.
+    pub(crate) fn max(&self) -> usize {
+        self.max
+    }
+
+    /// The smallest distance from one to the next: rows of no more elements do not overlap. 0 if they do not ascend.
+    pub(crate) fn gap(&self) -> usize {
+        self.gap
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gaps_and_the_largest() {
+        let o = Offsets::new([3, 5, 10]).unwrap();
+        assert_eq!((o.at(), o.len(), o.max(), o.gap()), (&[3, 5, 10][..], 3, 10, 2));
+        assert_eq!(Offsets::new([5, 3]).unwrap().gap(), 0);
+        assert_eq!(Offsets::new([]).unwrap().max(), 0);
+        assert!(Offsets::new([1 << 32]).is_none());
+    }
+}
