@@ -11,6 +11,7 @@ pub mod model;
 mod ndarray;
 pub mod outputs;
 pub mod profile;
+mod shapes;
 pub mod state;
 mod strided;
 pub mod tensor;

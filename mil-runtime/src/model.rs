@@ -87,6 +87,31 @@ impl Model {
         &self.interface.inputs
     }
 
+    /// A shape for each input, in order, that fit together: those given by name, and of the others the shape that the model
+    /// declares as default (where it declares none, the least that it takes), with sizes that must be equal made so.
+    ///
+    /// ```
+    /// use mil_core::{graph::Graph, mb, types::{Opset, TensorType}};
+    /// use mil_runtime::Model;
+    ///
+    /// let mut g = Graph::new("main", Opset::iOS17);
+    /// let x = g.input("x", "Tensor<f32, 1, N>".parse::<TensorType>()?);
+    /// let y = g.input("y", "Tensor<f32, N>".parse::<TensorType>()?);
+    /// let z = g.push(mb::add(&x, &y))?;
+    /// let model = Model::from_program(&g.finish([("z", z)])?)?;
+    /// assert_eq!(model.input_shapes([("y", vec![8])])?, [vec![1, 8], vec![8]]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If there is no input of a name, or a shape is not one that it may have; or there is no default.
+    pub fn input_shapes<N: Into<String>>(
+        &self,
+        given: impl IntoIterator<Item = (N, Vec<usize>)>,
+    ) -> Result<Vec<Vec<usize>>, RunError> {
+        self.interface.shapes(given.into_iter().map(|(name, shape)| (name.into(), shape)))
+    }
+
     /// What it gives, in order.
     pub fn outputs(&self) -> &[OutputInfo] {
         &self.interface.outputs
