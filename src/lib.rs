@@ -17,7 +17,7 @@ pub use mil_macros::mil;
 pub use mil_macros::mil_program;
 pub use mil_runtime::{
     self as runtime, AnyTensor, Backend, ComputeUnits, Dictionary, Label, Model, ModelOptions, ModelState, Outputs,
-    RunError,
+    Profile, ProfileEntry, RunError,
     typed::{DYN, NONE, Program, State, Tensor, Weight, Weights},
 };
 

@@ -5,10 +5,11 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 use mil_core::{ir::Function, types::Opset};
 
 use crate::{
-    cpu::Executor,
+    cpu::{Executor, States},
     error::RunError,
     interface::{Interface, boundary_obstacle},
     outputs::Output,
+    profile::Profile,
     state::Held,
     tensor::AnyTensor,
 };
@@ -92,6 +93,13 @@ pub(crate) trait Engine: Send + Sync + fmt::Debug {
     /// Runs the function once and gives its outputs by name. The states, which this engine has made, are as they were
     /// before if that fails.
     fn predict(&self, inputs: BTreeMap<String, AnyTensor>, state: &mut Held) -> Result<Results, RunError>;
+
+    /// The same, and how long each op took.
+    fn predict_profiled(
+        &self,
+        inputs: BTreeMap<String, AnyTensor>,
+        state: &mut Held,
+    ) -> Result<(Results, Profile), RunError>;
 }
 
 /// Outputs by name.
@@ -103,11 +111,24 @@ impl Engine for Executor {
     }
 
     fn predict(&self, inputs: BTreeMap<String, AnyTensor>, state: &mut Held) -> Result<Results, RunError> {
-        match state {
-            Held::Cpu(states) => self.run_with(inputs, states),
-            #[cfg(target_vendor = "apple")]
-            Held::CoreMl(_) => Err(RunError::new("the state is of a model on Core ML, this one runs on the CPU")),
-        }
+        self.run_with(inputs, ours(state)?)
+    }
+
+    fn predict_profiled(
+        &self,
+        inputs: BTreeMap<String, AnyTensor>,
+        state: &mut Held,
+    ) -> Result<(Results, Profile), RunError> {
+        self.run_profiled(inputs, ours(state)?)
+    }
+}
+
+/// The states, if they are of this engine.
+fn ours(state: &mut Held) -> Result<&mut States, RunError> {
+    match state {
+        Held::Cpu(states) => Ok(states),
+        #[cfg(target_vendor = "apple")]
+        Held::CoreMl(_) => Err(RunError::new("the state is of a model on Core ML, this one runs on the CPU")),
     }
 }
 

@@ -29,6 +29,8 @@ pub struct InputInfo {
     pub shapes: Option<Vec<Vec<usize>>>,
     /// Value and shape of an input that is left out.
     default: Option<(f64, Vec<usize>)>,
+    /// The shape that a model of flexible sizes declares as its default.
+    pub(crate) default_shape: Option<Vec<usize>>,
 }
 
 /// An output of a model.
@@ -126,7 +128,7 @@ impl Interface {
     ) -> Result<BTreeMap<String, AnyTensor>, RunError> {
         let mut inputs = BTreeMap::new();
         for (name, tensor) in given {
-            let info = self.inputs.iter().find(|i| i.name == name).ok_or_else(|| self.unknown(&name))?;
+            let info = self.input(&name)?;
             let tensor = match fit {
                 Fit::Exactly => tensor,
                 Fit::Converting => info.fitted(tensor)?,
@@ -141,19 +143,15 @@ impl Interface {
                 inputs.insert(info.name.clone(), info.left_out()?);
             }
             let tensor = &inputs[&info.name];
-            check_type("input", &info.name, &info.ty.clone().into(), tensor, &mut sizes)
+            info.check_shape(tensor.dtype(), tensor.shape(), &mut sizes)
                 .map_err(|e| if info.ty.dtype == tensor.dtype() { e } else { e.with_hint(CONVERT) })?;
-            if let Some(shapes) = info.shapes.as_ref().filter(|s| s.iter().all(|s| s != tensor.shape())) {
-                let what = format!(
-                    "input `{}` is of shape {:?}, expected one of {}",
-                    info.name,
-                    tensor.shape(),
-                    shapes.iter().map(|s| format!("{s:?}")).collect::<Vec<_>>().join(", ")
-                );
-                return Err(RunError::new(what));
-            }
         }
         Ok(inputs)
+    }
+
+    /// The input of that name.
+    pub(crate) fn input(&self, name: &str) -> Result<&InputInfo, RunError> {
+        self.inputs.iter().find(|i| i.name == name).ok_or_else(|| self.unknown(name))
     }
 
     fn unknown(&self, name: &str) -> RunError {
@@ -187,6 +185,7 @@ impl InputInfo {
             image: None,
             shapes: None,
             default: None,
+            default_shape: None,
         };
         let Some(feature) = feature else { return info };
         (info.description, info.optional) = (feature.description.clone(), feature.optional);
@@ -202,6 +201,7 @@ impl InputInfo {
                     DefaultValue::Double(v) => v,
                 });
                 info.default = value.zip(shape);
+                info.default_shape = sizes(&array.shape);
             }
             FeatureKind::Image(image) => {
                 if let (ImageFlexibility::Enumerated(all), [n, c, ..]) = (&image.flexibility, &info.ty.shape[..]) {
@@ -210,11 +210,29 @@ impl InputInfo {
                     };
                     info.shapes = all.iter().map(shape).collect();
                 }
+                if let [n, c, ..] = &info.ty.shape[..] {
+                    let shape = [n.value(), c.value(), Some(image.height), Some(image.width)];
+                    info.default_shape = shape.into_iter().collect::<Option<Vec<_>>>().and_then(|s| sizes(&s));
+                }
                 info.image = Some(image.clone());
             }
             _ => {}
         }
         info
+    }
+
+    /// Checks dtype and shape; sizes of symbols are remembered.
+    pub(crate) fn check_shape(
+        &self,
+        dtype: DType,
+        shape: &[usize],
+        sizes: &mut BTreeMap<Symbol, i64>,
+    ) -> Result<(), RunError> {
+        check_shape("input", &self.name, &self.ty.clone().into(), dtype, shape, sizes)?;
+        let Some(shapes) = self.shapes.as_ref().filter(|s| s.iter().all(|s| s != shape)) else { return Ok(()) };
+        let shapes: Vec<_> = shapes.iter().map(|s| format!("{s:?}")).collect();
+        let what = format!("input `{}` is of shape {shape:?}, expected one of {}", self.name, shapes.join(", "));
+        Err(RunError::new(what))
     }
 
     /// The value of an input that was not given.
@@ -234,8 +252,12 @@ impl InputInfo {
         }
     }
 
-    /// The tensor as the declared dtype; one element of rank 0 or 1 in the declared rank.
-    fn fitted(&self, tensor: AnyTensor) -> Result<AnyTensor, RunError> {
+    /// The tensor as [`Model::predict_converting`](crate::Model::predict_converting) takes it: in the declared dtype; one element of
+    /// rank 0 or 1 in the declared rank.
+    ///
+    /// # Errors
+    /// If a number does not fit the declared dtype.
+    pub fn fitted(&self, tensor: AnyTensor) -> Result<AnyTensor, RunError> {
         let declared = self.ty.rank();
         let tensor = match (tensor.rank(), tensor.count(), declared) {
             (0, 1, 1) => tensor.reshaped([1])?,
@@ -255,12 +277,26 @@ pub(crate) fn check_type(
     tensor: &AnyTensor,
     sizes: &mut BTreeMap<Symbol, i64>,
 ) -> Result<(), RunError> {
-    let fail = |why: String| RunError::new(format!("{what} `{name}` must be {declared}, found {}{why}", tensor.ty()));
+    check_shape(what, name, declared, tensor.dtype(), tensor.shape(), sizes)
+}
+
+fn check_shape(
+    what: &str,
+    name: &str,
+    declared: &Type,
+    dtype: DType,
+    shape: &[usize],
+    sizes: &mut BTreeMap<Symbol, i64>,
+) -> Result<(), RunError> {
+    let fail = |why: String| {
+        let found = TensorType::new(dtype, shape);
+        RunError::new(format!("{what} `{name}` must be {declared}, found {found}{why}"))
+    };
     let (Type::Tensor(ty) | Type::State(ty)) = declared else { return Err(fail(String::new())) };
-    if ty.dtype != tensor.dtype() || ty.rank() != tensor.rank() {
+    if ty.dtype != dtype || ty.rank() != shape.len() {
         return Err(fail(String::new()));
     }
-    for (dim, &size) in ty.shape.iter().zip(tensor.shape()) {
+    for (dim, &size) in ty.shape.iter().zip(shape) {
         let size = size as i64;
         if let Some(symbol) = dim.as_symbol() {
             if !symbol.domain().contains(size) {

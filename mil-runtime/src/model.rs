@@ -1,6 +1,6 @@
 //! A model that is ready to run.
 
-use std::{num::NonZeroUsize, path::Path};
+use std::{collections::BTreeMap, num::NonZeroUsize, path::Path};
 
 use mil_core::{
     error::FileError,
@@ -9,11 +9,12 @@ use mil_core::{
 };
 
 use crate::{
-    backend::{Backend, BackendChoice, Engine, Host, Plan, VARIABLE, plan},
+    backend::{Backend, BackendChoice, Engine, Host, Plan, Results, VARIABLE, plan},
     cpu::{CpuOptions, Executor, Numerics},
     error::RunError,
     interface::{Fit, InputInfo, Interface, OutputInfo, StateInfo},
     outputs::Outputs,
+    profile::Profile,
     state::ModelState,
     tensor::AnyTensor,
 };
@@ -84,6 +85,31 @@ impl Model {
     /// What it takes, in order.
     pub fn inputs(&self) -> &[InputInfo] {
         &self.interface.inputs
+    }
+
+    /// A shape for each input, in order, that fit together: those given by name, and of the others the shape that the model
+    /// declares as default (where it declares none, the least that it takes), with sizes that must be equal made so.
+    ///
+    /// ```
+    /// use mil_core::{graph::Graph, mb, types::{Opset, TensorType}};
+    /// use mil_runtime::Model;
+    ///
+    /// let mut g = Graph::new("main", Opset::iOS17);
+    /// let x = g.input("x", "Tensor<f32, 1, N>".parse::<TensorType>()?);
+    /// let y = g.input("y", "Tensor<f32, N>".parse::<TensorType>()?);
+    /// let z = g.push(mb::add(&x, &y))?;
+    /// let model = Model::from_program(&g.finish([("z", z)])?)?;
+    /// assert_eq!(model.input_shapes([("y", vec![8])])?, [vec![1, 8], vec![8]]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If there is no input of a name, or a shape is not one that it may have; or there is no default.
+    pub fn input_shapes<N: Into<String>>(
+        &self,
+        given: impl IntoIterator<Item = (N, Vec<usize>)>,
+    ) -> Result<Vec<Vec<usize>>, RunError> {
+        self.interface.shapes(given.into_iter().map(|(name, shape)| (name.into(), shape)))
     }
 
     /// What it gives, in order.
@@ -185,17 +211,72 @@ impl Model {
         self.run_stateless(inputs, Fit::Converting)
     }
 
+    /// As [`Model::predict`], and says how long each op took. Asking the clock costs time itself, little beside all but the
+    /// smallest ops.
+    ///
+    /// ```
+    /// use mil_core::{graph::Graph, mb, types::{DType, Opset, TensorType}};
+    /// use mil_runtime::{AnyTensor, Backend, Model};
+    ///
+    /// let mut g = Graph::new("main", Opset::iOS17);
+    /// let x = g.input("x", TensorType::new(DType::F32, [2]));
+    /// let y = g.push(mb::exp(&x))?;
+    /// let model = Model::options().backend(Backend::Cpu).from_program(&g.finish([("y", y)])?)?;
+    ///
+    /// let (_, profile) = model.predict_profiled([("x", AnyTensor::new([2], vec![0f32, 1.0])?)])?;
+    /// for entry in profile.entries() {
+    ///     println!("{} ({}, {}): {:?}", entry.name, entry.op, entry.kernel, entry.time);
+    /// }
+    /// # assert_eq!(profile.entries()[0].op, "exp");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Model::predict`]; and on Core ML, which does not say how long its ops take.
+    pub fn predict_profiled<N, T>(
+        &self,
+        inputs: impl IntoIterator<Item = (N, T)>,
+    ) -> Result<(Outputs, Profile), RunError>
+    where
+        N: Into<String>,
+        T: Into<AnyTensor>,
+    {
+        self.stateless("predict_profiled_with_state")?;
+        self.predict_profiled_with_state(inputs, &mut self.new_state()?)
+    }
+
+    /// [`Model::predict_profiled`] with a state as [`Model::predict_with_state`] takes it.
+    ///
+    /// # Errors
+    /// As both.
+    pub fn predict_profiled_with_state<N, T>(
+        &self,
+        inputs: impl IntoIterator<Item = (N, T)>,
+        state: &mut ModelState,
+    ) -> Result<(Outputs, Profile), RunError>
+    where
+        N: Into<String>,
+        T: Into<AnyTensor>,
+    {
+        let inputs = self.accepted(inputs, Fit::Exactly, state)?;
+        let (given, profile) = self.engine.predict_profiled(inputs, &mut state.held)?;
+        Ok((self.ordered(given)?, profile))
+    }
+
     fn run_stateless<N, T>(&self, inputs: impl IntoIterator<Item = (N, T)>, fit: Fit) -> Result<Outputs, RunError>
     where
         N: Into<String>,
         T: Into<AnyTensor>,
     {
-        if let Some(state) = self.interface.states.first() {
-            let what = format!("function `{}` has states (`{}`)", self.interface.function, state.name);
-            let hint = "make one with `new_state` and predict with `predict_with_state`";
-            return Err(RunError::new(what).with_hint(hint));
-        }
+        self.stateless("predict_with_state")?;
         self.run(inputs, fit, &mut self.new_state()?)
+    }
+
+    /// Refuses a model with states, for which there is this method.
+    fn stateless(&self, method: &str) -> Result<(), RunError> {
+        let Some(state) = self.interface.states.first() else { return Ok(()) };
+        let what = format!("function `{}` has states (`{}`)", self.interface.function, state.name);
+        Err(RunError::new(what).with_hint(&format!("make one with `new_state` and predict with `{method}`")))
     }
 
     fn run<N, T>(
@@ -208,14 +289,32 @@ impl Model {
         N: Into<String>,
         T: Into<AnyTensor>,
     {
+        let given = self.engine.predict(self.accepted(inputs, fit, state)?, &mut state.held)?;
+        self.ordered(given)
+    }
+
+    /// The inputs, checked and complete; the state is checked too.
+    fn accepted<N, T>(
+        &self,
+        inputs: impl IntoIterator<Item = (N, T)>,
+        fit: Fit,
+        state: &ModelState,
+    ) -> Result<BTreeMap<String, AnyTensor>, RunError>
+    where
+        N: Into<String>,
+        T: Into<AnyTensor>,
+    {
         let same = |(a, b): (&StateInfo, &StateInfo)| a.name == b.name && a.ty == b.ty;
         let (ours, theirs) = (&self.interface.states, &state.infos);
         if ours.len() != theirs.len() || !ours.iter().zip(theirs).all(same) {
             let what = format!("the state is of function `{}` of another model", state.function);
             return Err(RunError::new(what).with_hint("make one with `new_state` of this model"));
         }
-        let inputs = self.interface.accept(inputs.into_iter().map(|(n, t)| (n.into(), t.into())), fit)?;
-        let mut given = self.engine.predict(inputs, &mut state.held)?;
+        self.interface.accept(inputs.into_iter().map(|(n, t)| (n.into(), t.into())), fit)
+    }
+
+    /// What an engine gave, in the order in which the model declares it.
+    fn ordered(&self, mut given: Results) -> Result<Outputs, RunError> {
         let mut outputs = Vec::with_capacity(self.interface.outputs.len());
         for output in &self.interface.outputs {
             let value = given.remove(&output.name);
@@ -346,8 +445,6 @@ fn find<'a>(program: &'a Program, name: Option<&str>) -> Result<&'a Function, Ru
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use mil_core::{
         graph::Graph,
         mb,

@@ -38,6 +38,7 @@ use crate::{
     error::RunError,
     interface::{Interface, OutputInfo, StateInfo},
     outputs::Output,
+    profile::Profile,
     state::Held,
     tensor::AnyTensor,
 };
@@ -232,6 +233,16 @@ impl Engine for CoreMl {
             // Outputs may be computed when they are read: the lock is held until they are copied.
             self.outputs.iter().map(|info| Ok((info.name.clone(), Output::Tensor(read(&outputs, info)?)))).collect()
         })
+    }
+
+    fn predict_profiled(
+        &self,
+        _inputs: BTreeMap<String, AnyTensor>,
+        _state: &mut Held,
+    ) -> Result<(Results, Profile), RunError> {
+        Err(RunError::new(
+            "Core ML does not say how long each op takes; profile on the CPU backend, or with Instruments (the Core ML template)",
+        ))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, atomic::AtomicU64},
+    time::Instant,
 };
 
 use mil_core::{
@@ -18,6 +19,7 @@ use crate::{
     error::RunError,
     interface::check_type,
     outputs::Output,
+    profile::Profile,
     tensor::{AnyTensor, checked_count, zeros},
 };
 
@@ -53,6 +55,8 @@ struct Run {
     states: BTreeMap<ValueId, Arc<AnyTensor>>,
     /// How often bodies of loops have run.
     rounds: u64,
+    /// Where the time goes, if that is asked.
+    profile: Option<Profile>,
 }
 
 impl std::fmt::Debug for Executor {
@@ -172,10 +176,38 @@ impl Executor {
     /// If an input or a state is missing, unknown, or of another type; or an op fails, which the error names.
     pub fn run_with(
         &self,
-        mut inputs: BTreeMap<String, AnyTensor>,
+        inputs: BTreeMap<String, AnyTensor>,
         states: &mut States,
     ) -> Result<BTreeMap<String, Output>, RunError> {
-        let mut run = Run { values: vec![None; self.function.value_count()], states: BTreeMap::new(), rounds: 0 };
+        Ok(self.run_from(self.new_run(None), inputs, states)?.0)
+    }
+
+    /// As [`Executor::run_with`], and says how long each op took.
+    ///
+    /// # Errors
+    /// As [`Executor::run_with`].
+    pub fn run_profiled(
+        &self,
+        inputs: BTreeMap<String, AnyTensor>,
+        states: &mut States,
+    ) -> Result<(BTreeMap<String, Output>, Profile), RunError> {
+        let start = Instant::now();
+        let (outputs, profile) = self.run_from(self.new_run(Some(Profile::default())), inputs, states)?;
+        let mut profile = profile.unwrap_or_default();
+        profile.end(start.elapsed());
+        Ok((outputs, profile))
+    }
+
+    fn new_run(&self, profile: Option<Profile>) -> Run {
+        Run { values: vec![None; self.function.value_count()], states: BTreeMap::new(), rounds: 0, profile }
+    }
+
+    fn run_from(
+        &self,
+        mut run: Run,
+        mut inputs: BTreeMap<String, AnyTensor>,
+        states: &mut States,
+    ) -> Result<(BTreeMap<String, Output>, Option<Profile>), RunError> {
         for (id, constant) in &self.constants {
             run.values[id.index()] = Some(Value::Tensor(constant.clone()));
         }
@@ -217,14 +249,18 @@ impl Executor {
         for (id, held) in run.states {
             states.insert(self.function.value(id).name.clone(), held);
         }
-        Ok(outputs)
+        Ok((outputs, run.profile))
     }
 
     fn run_block(&self, block: BlockId, run: &mut Run) -> Result<(), RunError> {
         for &id in &self.function.block(block).ops {
             let op = self.function.op(id);
             let fail = |e: RunError| e.in_op(&op.name, op.def.name);
-            match &self.steps[id.index()] {
+            let step = &self.steps[id.index()];
+            // What has blocks is not timed: the ops in them are.
+            let timed = run.profile.is_some() && !matches!(step, Step::Const | Step::Cond | Step::While);
+            let start = timed.then(Instant::now);
+            match step {
                 Step::Const => {}
                 Step::Kernel(kernel) => {
                     let outputs = kernel.run(&Cx { values: &run.values, draws: &self.draws }).map_err(fail)?;
@@ -261,6 +297,9 @@ impl Executor {
             }
             for value in &self.dead[id.index()] {
                 run.values[value.index()] = None;
+            }
+            if let (Some(start), Some(profile)) = (start, &mut run.profile) {
+                profile.record(id, "reference", start.elapsed(), || (op.name.clone(), op.def.name.to_string()));
             }
         }
         Ok(())
