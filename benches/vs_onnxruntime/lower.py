@@ -6,7 +6,6 @@ Only what the seven nets need. A node that is not known is refused.
 import math
 
 import numpy as np
-import onnx
 from onnx import helper, numpy_helper
 
 
@@ -145,7 +144,7 @@ class Lowering:
     def op_Conv(self, node, attributes):
         a = self.take(node, attributes, dilations=[1, 1], group=1, kernel_shape=None, pads=[0, 0, 0, 0], strides=[1, 1])
         x, weight, *bias = node.input
-        bias = {"bias": self.constants[b] for b in bias}
+        bias = {"bias": self.constants[bias[0]]} if bias else {}
         args = dict(strides=a["strides"], pad_type="custom", pad=paired(a["pads"]), dilations=a["dilations"], groups=a["group"])
         self.push("conv", node, x=self.value(x), weight=self.constants[weight], **bias, **args)
 
@@ -236,4 +235,4 @@ class Lowering:
 def paired(pads):
     """All before, all after, as ONNX has it: before and after of each dimension, as MIL has it."""
     half = len(pads) // 2
-    return [p for pair in zip(pads[:half], pads[half:]) for p in pair]
+    return [p for pair in zip(pads[:half], pads[half:], strict=True) for p in pair]

@@ -28,10 +28,9 @@ def export(out, name):
     # Only here: torch takes seconds to start, and files that are there need none of it.
     import onnx
     import torch
+    from lower import lower
     from nets import NETS, make
     from safetensors.numpy import save_file
-
-    from lower import lower
 
     net, x = make(name)
     outputs = NETS[name][2]

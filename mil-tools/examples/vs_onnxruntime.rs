@@ -5,7 +5,7 @@
 //! `{"opset": .., "inputs": {NAME: SHAPE}, "ops": [{"op": .., "name": .., "args": {PARAMETER: ARGUMENT}}], "outputs": [[NAME, VALUE]]}`,
 //! where an argument is `{"value": NAME}`, `{"weight": NAME}`, or a literal.
 //!
-//! `vs_onnxruntime time MODEL --input FILE.safetensors --threads N --seconds S` prints how long the CPU engine takes, as JSON.
+//! `vs_onnxruntime time MODEL --inputs FILE.safetensors --threads N --seconds S` prints how long the CPU engine takes, as JSON.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -51,8 +51,8 @@ enum Command {
         /// A .mlpackage
         model: PathBuf,
         /// Its inputs
-        #[arg(long)]
-        input: PathBuf,
+        #[arg(long, value_name = "FILE.safetensors")]
+        inputs: PathBuf,
         /// Threads that a prediction may use
         #[arg(long)]
         threads: NonZeroUsize,
@@ -92,7 +92,8 @@ fn program(list: &List, weights: &SafeTensors) -> Result<Program, Error> {
         let def = ops::find(&entry.op).ok_or_else(|| about("there is no such op".into()))?;
         let mut operands = vec![];
         for (name, argument) in &entry.args {
-            let param = def.params.iter().find(|p| p.name == name).ok_or_else(|| about(format!("no parameter `{name}`")))?;
+            let param =
+                def.params.iter().find(|p| p.name == name).ok_or_else(|| about(format!("no parameter `{name}`")))?;
             operands.push((param.name, operand(argument, &values, weights).map_err(about)?));
         }
         let outputs = g.push_op(def, operands, Some(&entry.name), None).map_err(|e| about(e.to_string()))?;
@@ -147,8 +148,8 @@ fn build(path: &Path) -> Result<(), Error> {
 }
 
 /// What `mil bench --json` says of latencies, in the same words.
-fn time(model: &Path, input: &Path, threads: NonZeroUsize, seconds: f64) -> Result<serde_json::Value, Error> {
-    let file = SafeTensors::open(input)?;
+fn time(model: &Path, inputs: &Path, threads: NonZeroUsize, seconds: f64) -> Result<serde_json::Value, Error> {
+    let file = SafeTensors::open(inputs)?;
     let mut inputs = vec![];
     for name in file.names() {
         let Some(entry) = file.get(name) else { continue };
@@ -159,7 +160,7 @@ fn time(model: &Path, input: &Path, threads: NonZeroUsize, seconds: f64) -> Resu
     let model = Model::options().backend(Backend::Cpu).threads(threads).load(model)?;
     let load = start.elapsed();
     let predict = || -> Result<Duration, Error> {
-        // A handle: the elements are shared.
+        // A prediction takes its inputs; to make them is no part of it.
         let inputs = inputs.clone();
         let start = Instant::now();
         let outputs = model.predict_converting(inputs)?;
@@ -190,8 +191,8 @@ fn time(model: &Path, input: &Path, threads: NonZeroUsize, seconds: f64) -> Resu
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Build { list } => build(&list),
-        Command::Time { model, input, threads, seconds } => {
-            time(&model, &input, threads, seconds).and_then(|times| Ok(writeln!(std::io::stdout(), "{times}")?))
+        Command::Time { model, inputs, threads, seconds } => {
+            time(&model, &inputs, threads, seconds).and_then(|times| Ok(writeln!(std::io::stdout(), "{times}")?))
         }
     };
     match done {
