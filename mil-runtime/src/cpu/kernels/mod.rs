@@ -7,5 +7,7 @@ pub(crate) mod epilogue;
 pub(crate) mod gemm;
 pub(crate) mod offsets;
 pub(crate) mod panels;
+pub(crate) mod pool;
 pub(crate) mod simd;
 pub(crate) mod threads;
+pub(crate) mod view;
