@@ -28,7 +28,7 @@ pub struct Options {
     pub shapes: Vec<(String, Vec<usize>)>,
     /// How long to measure.
     pub length: Length,
-    /// How many predictions after the first are not counted.
+    /// How many predictions after the first are not counted; one more if there is a profile.
     pub warmup: u32,
     /// Whether to say how long each op takes.
     pub profile: bool,
@@ -125,9 +125,11 @@ pub fn bench(model: &Path, options: &Options, progress: &mut dyn FnMut(&str, f64
     })
 }
 
+type Named = (String, AnyTensor);
+
 struct Bench {
     model: Model,
-    inputs: Vec<(String, AnyTensor)>,
+    inputs: Vec<Named>,
     state: ModelState,
 }
 
@@ -164,11 +166,7 @@ fn repeated(
 }
 
 /// All inputs, and what to say of them.
-fn inputs(
-    model: &Model,
-    given: Vec<(String, AnyTensor)>,
-    options: &Options,
-) -> Result<(Vec<(String, AnyTensor)>, Vec<Input>), ToolError> {
+fn inputs(model: &Model, given: Vec<Named>, options: &Options) -> Result<(Vec<Named>, Vec<Input>), ToolError> {
     if let Some((name, _)) = options.shapes.iter().find(|(name, _)| given.iter().any(|(g, _)| g == name)) {
         let file = options.inputs.as_deref().unwrap_or(Path::new("")).display();
         return Err(ToolError::new(format!("`{file}` has the input `{name}`; give it no shape, or take it out there")));
