@@ -1,12 +1,17 @@
-//! What one does around a model: look into it, check it, copy it, optimize it, run it. The `mil` command is a thin layer over this.
+//! What one does around a model: look into it, check it, copy it, optimize it, run it, measure it. The `mil` command is a thin layer over this.
 
+pub mod bench;
 pub mod check;
 pub mod copy;
 mod error;
+mod inputs;
 pub mod inspect;
+mod load;
+mod memory;
 pub mod neural_engine;
 pub mod ops;
 pub mod optimize;
 pub mod run;
 
 pub use error::ToolError;
+pub use load::LoadOptions;

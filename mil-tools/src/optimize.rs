@@ -13,7 +13,7 @@ use mil_core::{
 };
 use mil_runtime::cpu::reference::Evaluator;
 
-use crate::{ToolError, check, copy};
+use crate::{ToolError, check, copy, memory::amount};
 
 /// What was done.
 #[derive(Clone, Debug)]
@@ -106,8 +106,8 @@ impl fmt::Display for Optimized {
             "{passes} passes made {changes} changes in {time:.1} ms: {} ops before, {} after; {} of constants before, {} after",
             before.ops,
             after.ops,
-            amount(before.constants),
-            amount(after.constants),
+            amount(before.constants as u64),
+            amount(after.constants as u64),
         )
     }
 }
@@ -126,13 +126,5 @@ impl Optimized {
             );
         }
         text + &self.to_string()
-    }
-}
-
-fn amount(bytes: usize) -> String {
-    match bytes {
-        0..1024 => format!("{bytes} B"),
-        1024..0x10_0000 => format!("{:.1} KiB", bytes as f64 / 1024.0),
-        _ => format!("{:.1} MiB", bytes as f64 / f64::from(0x10_0000)),
     }
 }

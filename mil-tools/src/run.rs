@@ -4,21 +4,19 @@ use std::{path::Path, time::Duration, time::Instant};
 
 use mil_core::{
     types::DType,
-    weights::{SafeDType, SafeTensors, TensorView, write_safetensors},
+    weights::{SafeDType, TensorView, write_safetensors},
 };
-use mil_runtime::{AnyTensor, Backend, BackendChoice, Label, Model, Outputs};
+use mil_runtime::{AnyTensor, BackendChoice, Label, Outputs};
 
-use crate::ToolError;
+use crate::{LoadOptions, ToolError, inputs::read};
 
 /// How to run.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The function; else the default one.
-    pub function: Option<String>,
+    /// What to load.
+    pub load: LoadOptions,
     /// How often to predict; the outputs are those of the last time.
     pub repeat: u32,
-    /// On what.
-    pub backend: Backend,
 }
 
 /// What was done.
@@ -45,23 +43,9 @@ pub struct Report {
 /// # Errors
 /// If a file cannot be read or written, the model cannot be run, or an input does not fit.
 pub fn run(model: &Path, inputs: &Path, outputs: &Path, options: &Options) -> Result<Report, ToolError> {
-    let file = SafeTensors::open(inputs)?;
-    let mut given = Vec::with_capacity(file.len());
-    for name in file.names() {
-        let about = |what: String| ToolError::new(format!("`{}`: tensor `{name}` {what}", inputs.display()));
-        let Some(entry) = file.get(name) else { continue };
-        let dtype = entry.dtype.dtype();
-        let dtype = dtype.ok_or_else(|| about(format!("is of {}, which cannot be computed with", entry.dtype)))?;
-        let tensor = AnyTensor::from_bytes(dtype, entry.shape, entry.bytes);
-        given.push((name.to_string(), tensor.map_err(|e| about(format!("cannot be used: {e}")))?));
-    }
-
+    let given = read(inputs)?;
     let start = Instant::now();
-    let mut how = Model::options().backend(options.backend);
-    if let Some(function) = &options.function {
-        how = how.function(function);
-    }
-    let loaded = how.load(model)?;
+    let loaded = options.load.load(model)?;
     let load = start.elapsed();
 
     let mut predictions = vec![];

@@ -403,3 +403,17 @@ fn check_warns_and_knows_older_systems() {
     let older = fails(&["check", &text(&path), "--target", "iOS15"]);
     assert!(older.contains("iOS15 reads up to version 6"), "{older}");
 }
+
+#[test]
+fn run_takes_threads_and_numerics() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = adder(dir.path());
+    let inputs = write(&dir.path().join("in.safetensors"), &[("x", &[2], &[1.0, 2.0]), ("k", &[], &[0.5])]);
+    let out = text(&dir.path().join("out.safetensors"));
+    let run = ["run", &model, "--inputs", &inputs, "--outputs", &out, "--backend", "cpu"];
+    succeeds(&[&run[..], &["--threads", "1", "--numerics", "strict"]].concat());
+    assert_eq!(SafeTensors::open(&out).unwrap().names().collect::<Vec<_>>(), ["z"]);
+    for wrong in [["--threads", "0"], ["--numerics", "exact"]] {
+        assert_eq!(mil(&[&run[..], &wrong].concat()).status.code(), Some(2), "{wrong:?}");
+    }
+}
