@@ -2,5 +2,7 @@
 //! instruction set to use.
 #![allow(dead_code)]
 
+pub(crate) mod math;
 pub(crate) mod simd;
 pub(crate) mod threads;
+pub(crate) mod unary;
