@@ -5,9 +5,11 @@
 pub(crate) mod aligned;
 pub(crate) mod epilogue;
 pub(crate) mod gemm;
+pub(crate) mod math;
 pub(crate) mod offsets;
 pub(crate) mod panels;
 pub(crate) mod pool;
 pub(crate) mod simd;
 pub(crate) mod threads;
+pub(crate) mod unary;
 pub(crate) mod view;
