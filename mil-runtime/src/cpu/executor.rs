@@ -13,6 +13,7 @@ use mil_core::{
 
 use super::{
     options::CpuOptions,
+    plan::Planner,
     reference::{Bound, Cx, kernel, value::Value},
 };
 use crate::{
@@ -35,6 +36,8 @@ pub struct Executor {
     max_rounds: Option<u64>,
     /// How often random numbers were drawn without a seed, in all runs.
     draws: AtomicU64,
+    /// Makes blocks faster, if that is wanted.
+    planner: Option<Planner>,
 }
 
 enum Step {
@@ -50,13 +53,13 @@ enum Step {
 pub type States = BTreeMap<String, Arc<AnyTensor>>;
 
 /// A run: what the values are by now.
-struct Run {
-    values: Vec<Option<Value>>,
+pub(super) struct Run {
+    pub(super) values: Vec<Option<Value>>,
     states: BTreeMap<ValueId, Arc<AnyTensor>>,
     /// How often bodies of loops have run.
     rounds: u64,
     /// Where the time goes, if that is asked.
-    profile: Option<Profile>,
+    pub(super) profile: Option<Profile>,
 }
 
 impl std::fmt::Debug for Executor {
@@ -66,12 +69,14 @@ impl std::fmt::Debug for Executor {
 }
 
 impl Executor {
-    /// Makes a function ready, to run as [`CpuOptions`] say.
+    /// Makes a function ready, to run on the fast kernels as [`CpuOptions`] say; ops that have none run on the reference kernels.
     ///
     /// # Errors
     /// As [`Executor::new`].
-    pub fn with_options(function: Function, _options: &CpuOptions) -> Result<Executor, RunError> {
-        Executor::new(function)
+    pub fn with_options(function: Function, options: &CpuOptions) -> Result<Executor, RunError> {
+        let executor = Executor::new(function)?;
+        let planner = Planner::new(options, executor.constants.iter().cloned().collect());
+        Ok(Executor { planner: Some(planner), ..executor })
     }
 
     /// Makes a function ready, to run op by op with the reference kernels.
@@ -114,7 +119,15 @@ impl Executor {
             steps_by_index[id.index()] = step;
         }
         let dead = dead_after(&function, count);
-        Ok(Executor { function, steps: steps_by_index, constants, dead, max_rounds: None, draws: AtomicU64::new(0) })
+        Ok(Executor {
+            function,
+            steps: steps_by_index,
+            constants,
+            dead,
+            max_rounds: None,
+            draws: AtomicU64::new(0),
+            planner: None,
+        })
     }
 
     /// The same, but a run in which the bodies of `while_loop`s run more often than this, all together, is an error.
@@ -253,54 +266,73 @@ impl Executor {
     }
 
     fn run_block(&self, block: BlockId, run: &mut Run) -> Result<(), RunError> {
-        for &id in &self.function.block(block).ops {
-            let op = self.function.op(id);
-            let fail = |e: RunError| e.in_op(&op.name, op.def.name);
-            let step = &self.steps[id.index()];
-            // What has blocks is not timed: the ops in them are.
-            let timed = run.profile.is_some() && !matches!(step, Step::Const | Step::Cond | Step::While);
-            let start = timed.then(Instant::now);
-            match step {
-                Step::Const => {}
-                Step::Kernel(kernel) => {
-                    let outputs = kernel.run(&Cx { values: &run.values, draws: &self.draws }).map_err(fail)?;
-                    for (id, out) in op.outputs.iter().zip(outputs) {
-                        self.check_output(*id, &out).map_err(fail)?;
-                        run.values[id.index()] = Some(out);
-                    }
-                }
-                Step::Cond => {
-                    let pred = self.value(id, "pred", 0, run)?;
-                    let pred = truth(&pred).map_err(fail)?;
-                    let branch = op.blocks[usize::from(!pred)];
-                    self.run_block(branch, run)?;
-                    self.copy(&self.function.block(branch).outputs, &op.outputs, run);
-                }
-                Step::While => self.run_while(id, run)?,
-                Step::ReadState => {
-                    let held = self.held(id, run).map_err(fail)?.clone();
-                    if let Some(&out) = op.outputs.first() {
-                        let value = Value::Tensor(held);
-                        self.check_output(out, &value).map_err(fail)?;
-                        run.values[out.index()] = Some(value);
-                    }
-                }
-                Step::WriteState => {
-                    let data = self.value(id, "data", 0, run)?.tensor().map_err(fail)?.clone();
-                    let held = self.held(id, run).map_err(fail)?;
-                    if held.ty() != data.ty() {
-                        let what = format!("the state holds {}, but {} is written", held.ty(), data.ty());
-                        return Err(fail(RunError::new(what)));
-                    }
-                    *held = data;
-                }
+        let ops = &self.function.block(block).ops;
+        let mut at = 0;
+        while at < ops.len() {
+            let mut end = at;
+            if let Some(planner) = &self.planner {
+                let plan = planner.plan(&self.function, block, at, &run.values);
+                plan.run(self, planner, run)?;
+                end = plan.end;
             }
-            for value in &self.dead[id.index()] {
+            // What no plan can begin with.
+            if end == at {
+                self.run_op(ops[at], run)?;
+                end += 1;
+            }
+            for value in ops[at..end].iter().flat_map(|id| &self.dead[id.index()]) {
                 run.values[value.index()] = None;
             }
-            if let (Some(start), Some(profile)) = (start, &mut run.profile) {
-                profile.record(id, "reference", start.elapsed(), || (op.name.clone(), op.def.name.to_string()));
+            at = end;
+        }
+        Ok(())
+    }
+
+    /// Runs one op on its reference kernel, or does what the executor does itself.
+    pub(super) fn run_op(&self, id: OpId, run: &mut Run) -> Result<(), RunError> {
+        let op = self.function.op(id);
+        let fail = |e: RunError| e.in_op(&op.name, op.def.name);
+        let step = &self.steps[id.index()];
+        // What has blocks is not timed: the ops in them are.
+        let timed = run.profile.is_some() && !matches!(step, Step::Const | Step::Cond | Step::While);
+        let start = timed.then(Instant::now);
+        match step {
+            Step::Const => {}
+            Step::Kernel(kernel) => {
+                let outputs = kernel.run(&Cx { values: &run.values, draws: &self.draws }).map_err(fail)?;
+                for (id, out) in op.outputs.iter().zip(outputs) {
+                    self.check_output(*id, &out).map_err(fail)?;
+                    run.values[id.index()] = Some(out);
+                }
             }
+            Step::Cond => {
+                let pred = self.value(id, "pred", 0, run)?;
+                let pred = truth(&pred).map_err(fail)?;
+                let branch = op.blocks[usize::from(!pred)];
+                self.run_block(branch, run)?;
+                self.copy(&self.function.block(branch).outputs, &op.outputs, run);
+            }
+            Step::While => self.run_while(id, run)?,
+            Step::ReadState => {
+                let held = self.held(id, run).map_err(fail)?.clone();
+                if let Some(&out) = op.outputs.first() {
+                    let value = Value::Tensor(held);
+                    self.check_output(out, &value).map_err(fail)?;
+                    run.values[out.index()] = Some(value);
+                }
+            }
+            Step::WriteState => {
+                let data = self.value(id, "data", 0, run)?.tensor().map_err(fail)?.clone();
+                let held = self.held(id, run).map_err(fail)?;
+                if held.ty() != data.ty() {
+                    let what = format!("the state holds {}, but {} is written", held.ty(), data.ty());
+                    return Err(fail(RunError::new(what)));
+                }
+                *held = data;
+            }
+        }
+        if let (Some(start), Some(profile)) = (start, &mut run.profile) {
+            profile.record(id, "reference", start.elapsed(), || (op.name.clone(), op.def.name.to_string()));
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 mod executor;
 pub(crate) mod kernels;
 mod options;
+mod plan;
 pub mod reference;
 
 pub use executor::{Executor, States};

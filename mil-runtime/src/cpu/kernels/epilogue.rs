@@ -1,6 +1,6 @@
 //! What becomes of a sum before it is stored.
 
-use super::{offsets::Offsets, simd::Simd};
+use super::{offsets::Offsets, simd::Simd, unary::Unary};
 
 /// In this order: `activation(sum * scale + bias + residual)`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -14,6 +14,16 @@ pub(crate) struct Epilogue<'a> {
     pub(crate) activation: Activation<'a>,
     /// Rounded to f16 after the sum with bias, and again after residual and activation.
     pub(crate) half: bool,
+    /// What is done afterwards, to rows that are stored already but still near: the matrix kernel alone does that.
+    pub(crate) then: &'a [Then],
+}
+
+/// What is done to stored elements.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) enum Then {
+    Unary(Unary),
+    /// Rounding to f16.
+    Half,
 }
 
 /// Elements that are added: of channel 0 of each output row, at these offsets.
@@ -45,6 +55,7 @@ impl Epilogue<'_> {
     /// # Safety
     /// The instruction set is there; scale, bias and slopes have whole vectors at these channels, and the residual its elements.
     #[inline(always)]
+    #[allow(clippy::needless_range_loop)]
     pub(crate) unsafe fn apply<S: Simd, const P: usize, const N: usize>(
         &self,
         acc: &mut [[S::V; N]; P],
@@ -53,53 +64,62 @@ impl Epilogue<'_> {
         row: usize,
         last: usize,
     ) {
+        // Plain loops with known bounds: they are unrolled before anything else, which keeps the sums in registers.
+        macro_rules! each {
+            ($p:ident, $n:ident => $body:expr) => {
+                for $n in 0..N {
+                    for $p in 0..P {
+                        acc[$p][$n] = $body;
+                    }
+                }
+            };
+            ($p:ident, $n:ident, $v:ident = $vector:expr => $body:expr) => {
+                for $n in 0..N {
+                    let $v = $vector;
+                    for $p in 0..P {
+                        acc[$p][$n] = $body;
+                    }
+                }
+            };
+        }
         // SAFETY: by the conditions above.
         unsafe {
-            let vector = |v: &[f32], n: usize| S::load(v.as_ptr().add(channel + n * S::LANES));
+            let at = |v: &[f32], n: usize| S::load(v.as_ptr().add(channel + n * S::LANES));
             if let Some(scale) = self.scale {
-                for n in 0..N {
-                    let s = vector(scale, n);
-                    acc.iter_mut().for_each(|a| a[n] = S::mul(a[n], s));
-                }
+                each!(p, n, s = at(scale, n) => S::mul(acc[p][n], s));
             }
             if let (Some(bias), false) = (self.bias, biased) {
-                for n in 0..N {
-                    let b = vector(bias, n);
-                    acc.iter_mut().for_each(|a| a[n] = S::add(a[n], b));
-                }
+                each!(p, n, b = at(bias, n) => S::add(acc[p][n], b));
             }
             if self.half {
-                half::<S, P, N>(acc);
+                each!(p, n => S::half(acc[p][n]));
             }
             if let Some(r) = &self.residual {
-                for (p, a) in acc.iter_mut().enumerate() {
-                    let from = r.data.as_ptr().add(*r.at.at().get_unchecked(row + p) as usize + channel);
-                    for (n, a) in a.iter_mut().enumerate() {
+                let rows = r.at.at().as_ptr().add(row);
+                for p in 0..P {
+                    let from = r.data.as_ptr().add(*rows.add(p) as usize + channel);
+                    for n in 0..N {
                         let from = from.add(n * S::LANES);
                         let v = if n + 1 == N { S::load_first(from, last) } else { S::load(from) };
-                        *a = S::add(*a, v);
+                        acc[p][n] = S::add(acc[p][n], v);
                     }
                 }
                 if self.half {
-                    half::<S, P, N>(acc);
+                    each!(p, n => S::half(acc[p][n]));
                 }
             }
             match self.activation {
                 Activation::None => {}
                 Activation::Clamp { low, high } => {
                     let (low, high) = (S::splat(low), S::splat(high));
-                    acc.iter_mut().flatten().for_each(|a| *a = S::min(S::max(*a, low), high));
+                    // In this order a NaN stays one.
+                    each!(p, n => S::min(high, S::max(low, acc[p][n])));
                 }
                 Activation::Leaky(slope) => {
                     let slope = S::splat(slope);
-                    acc.iter_mut().flatten().for_each(|a| *a = leaky::<S>(*a, slope, self.half));
+                    each!(p, n => leaky::<S>(acc[p][n], slope, self.half));
                 }
-                Activation::Prelu(slopes) => {
-                    for n in 0..N {
-                        let slope = vector(slopes, n);
-                        acc.iter_mut().for_each(|a| a[n] = leaky::<S>(a[n], slope, self.half));
-                    }
-                }
+                Activation::Prelu(slopes) => each!(p, n, s = at(slopes, n) => leaky::<S>(acc[p][n], s, self.half)),
             }
         }
     }
@@ -120,12 +140,6 @@ impl Epilogue<'_> {
             );
         }
     }
-}
-
-#[inline(always)]
-unsafe fn half<S: Simd, const P: usize, const N: usize>(acc: &mut [[S::V; N]; P]) {
-    // SAFETY: the caller has the instruction set.
-    acc.iter_mut().flatten().for_each(|a| *a = unsafe { S::half(*a) });
 }
 
 #[inline(always)]

@@ -8,11 +8,12 @@ use std::cell::RefCell;
 
 use super::{
     aligned::Aligned,
-    epilogue::Epilogue,
+    epilogue::{Epilogue, Then},
     offsets::Offsets,
     panels::{Group, PanelData, Panels, padded},
-    simd::{Isa, Set, Simd, scalar::Scalar},
+    simd::{Isa, Set, Simd, dispatch, scalar::Scalar},
     threads::{Shared, Threads},
+    unary,
 };
 
 /// What is multiplied: `y[row, :] = epilogue(x[row, :] * w)`.
@@ -135,6 +136,11 @@ impl Gemm<'_> {
                     // SAFETY: rows, runs, columns and results were checked to be inside their slices; no other thread has these elements of `y`;
                     // `p` is at most the number of tiles, and an `Isa` is of this machine.
                     unsafe { tiles[p - 1](&tile) };
+                    if finish && !self.epilogue.then.is_empty() {
+                        let columns = width - lanes + last;
+                        // SAFETY: these are the elements that the tile has just stored.
+                        unsafe { self.then(isa, y, tile.y_rows, group.first, columns) };
+                    }
                     row += p;
                 }
                 (k, first, at) = (k + depth, false, to);
@@ -149,6 +155,39 @@ impl Gemm<'_> {
         }
     }
 }
+
+impl Gemm<'_> {
+    /// What is done to rows that are stored.
+    ///
+    /// # Safety
+    /// All rows have `columns` elements from `first` on, which no other thread has.
+    unsafe fn then(&self, isa: Isa, y: Shared<'_>, rows: &[u32], first: usize, columns: usize) {
+        for row in rows {
+            // SAFETY: by the condition.
+            unsafe {
+                let to = y.as_mut_ptr().add(*row as usize + first);
+                for then in self.epilogue.then {
+                    match then {
+                        Then::Unary(op) => unary::apply_at(isa, op, to, columns),
+                        Then::Half => halve(isa, to, columns),
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn halve_in<S: Simd>(p: *mut f32, n: usize) {
+    for at in (0..n).step_by(S::LANES) {
+        let count = (n - at).min(S::LANES);
+        // SAFETY: the caller vouches for `n` elements.
+        unsafe { S::store_first(p.add(at), S::half(S::load_first(p.add(at), count)), count) };
+    }
+}
+
+dispatch! { /// Rounds `n` elements to f16.
+unsafe fn halve(p: *mut f32, n: usize) = super::gemm::halve_in }
 
 thread_local! {
     /// Weights as f32, a part at a time.
@@ -181,35 +220,42 @@ struct Tile<'a> {
 /// The instruction set is there; all offsets with what is read or written there are inside what the pointers point to; `rows` and `y_rows`
 /// are of `P` elements; nobody else has the elements of `y`.
 #[inline(always)]
+#[allow(clippy::needless_range_loop)]
 unsafe fn tile<S: Simd, const P: usize, const N: usize>(t: &Tile<'_>) {
     // SAFETY: by the conditions above.
     unsafe {
-        let y: [*mut f32; P] = std::array::from_fn(|p| t.y.add(*t.y_rows.get_unchecked(p) as usize + t.channel));
-        let lanes = |n: usize| if n + 1 == N { t.last } else { S::LANES };
+        let mut y = [t.y; P];
+        for p in 0..P {
+            y[p] = t.y.add(*t.y_rows.get_unchecked(p) as usize + t.channel);
+        }
         let zero = S::splat(0.0);
         let mut acc = [[zero; N]; P];
         let biased = t.epilogue.scale.is_none();
         if !t.first {
             for p in 0..P {
                 for n in 0..N {
-                    acc[p][n] = S::load_first(y[p].add(n * S::LANES), lanes(n));
+                    let from = y[p].add(n * S::LANES);
+                    acc[p][n] = if n + 1 == N { S::load_first(from, t.last) } else { S::load(from) };
                 }
             }
         } else if let (Some(bias), true) = (t.epilogue.bias, biased) {
             for n in 0..N {
                 let b = S::load(bias.as_ptr().add(t.channel + n * S::LANES));
-                acc.iter_mut().for_each(|a| a[n] = b);
+                for p in 0..P {
+                    acc[p][n] = b;
+                }
             }
         }
         if t.finish {
-            for y in y {
+            for p in 0..P {
                 for n in 0..N {
-                    S::prefetch_write(y.wrapping_add(n * S::LANES));
+                    S::prefetch_write(y[p].wrapping_add(n * S::LANES));
                 }
             }
             if let Some(r) = &t.epilogue.residual {
+                let rows = r.at.at().as_ptr().add(t.row);
                 for p in 0..P {
-                    let from = r.data.as_ptr().wrapping_add(r.at.at()[t.row + p] as usize + t.channel);
+                    let from = r.data.as_ptr().wrapping_add(*rows.add(p) as usize + t.channel);
                     for n in 0..N {
                         S::prefetch(from.wrapping_add(n * S::LANES));
                     }
@@ -218,8 +264,10 @@ unsafe fn tile<S: Simd, const P: usize, const N: usize>(t: &Tile<'_>) {
         }
         let mut w = t.w;
         for run in t.runs {
-            let x: [*const f32; P] =
-                std::array::from_fn(|p| t.x.add(*t.rows.get_unchecked(p) as usize + *run as usize));
+            let mut x = [t.x; P];
+            for p in 0..P {
+                x[p] = t.x.add(*t.rows.get_unchecked(p) as usize + *run as usize);
+            }
             let mut k = 0;
             macro_rules! step {
                 ($i:expr) => {{
@@ -358,6 +406,7 @@ mod tests {
                 _ => Activation::Prelu(&p),
             },
             half: case.half,
+            then: &[],
         };
         let source = Source { inner: k, tap: 0, row: *n, column: 1 };
         let panels = Panels::f32(isa, threads, k, *n, &w, source);

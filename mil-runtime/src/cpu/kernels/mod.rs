@@ -3,6 +3,8 @@
 #![allow(dead_code)]
 
 pub(crate) mod aligned;
+pub(crate) mod chain;
+pub(crate) mod copy;
 pub(crate) mod epilogue;
 pub(crate) mod gemm;
 pub(crate) mod math;

@@ -62,7 +62,7 @@ mod split;
 mod topk;
 mod upsample;
 pub(crate) mod value;
-mod window;
+pub(crate) mod window;
 
 use value::Value;
 

@@ -5,18 +5,18 @@ use std::ops::Range;
 use mil_core::ops::conv::PadType;
 
 /// A window along one dimension. At place `p`, its element `k` lies on element `p * stride + k * dilation - before`.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Axis {
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Axis {
     /// Elements of the dimension.
-    pub(super) size: usize,
+    pub(crate) size: usize,
     /// Places of the window.
-    pub(super) places: usize,
+    pub(crate) places: usize,
     /// Elements of the window.
-    pub(super) kernel: usize,
-    pub(super) stride: usize,
-    pub(super) dilation: usize,
+    pub(crate) kernel: usize,
+    pub(crate) stride: usize,
+    pub(crate) dilation: usize,
     /// Padding before and after.
-    pub(super) pad: [usize; 2],
+    pub(crate) pad: [usize; 2],
 }
 
 /// A dimension of 1, for ops of fewer than three spatial dimensions.
@@ -25,7 +25,7 @@ const UNIT: Axis = Axis { size: 1, places: 1, kernel: 1, stride: 1, dilation: 1,
 impl Axis {
     /// Three axes, the missing ones in front. `custom` are the amounts in `pad`.
     #[allow(clippy::too_many_arguments)]
-    pub(super) fn three(
+    pub(crate) fn three(
         sizes: &[usize],
         places: &[usize],
         kernels: &[usize],
@@ -49,6 +49,12 @@ impl Axis {
             };
         }
         axes
+    }
+
+    /// What the windows reach beyond the dimension, before and after.
+    pub(crate) fn margins(&self) -> (usize, usize) {
+        let end = (self.places.max(1) - 1) * self.stride + (self.kernel.max(1) - 1) * self.dilation + 1;
+        (self.pad[0], end.saturating_sub(self.pad[0] + self.size))
     }
 
     /// The elements of the window that lie on the dimension at some place: the others lie on padding always, and a window can

@@ -1,0 +1,181 @@
+//! Convolutions with constant weights, on the matrix kernel.
+
+use std::sync::Arc;
+
+use mil_core::{ir::ValueId, op::Op, ops::conv::Conv, types::DType};
+
+use super::{
+    super::{
+        build::{Builder, Joined, Producer, Want},
+        nodes::Node,
+        stage::Stage,
+        step::{Machine, Work},
+        tensor::{Layout, Tensor},
+    },
+    Packed,
+    epilogue::Ending,
+};
+use crate::{
+    cpu::{
+        kernels::{
+            gemm::Gemm,
+            offsets::Offsets,
+            panels::{Panels, Source},
+        },
+        reference::window::Axis,
+    },
+    tensor::{AnyTensor, Data},
+};
+
+/// The axes of a convolution; `None` if it is empty, or its windows are so much larger than what they lie on that margins would be mostly memory.
+fn axes(node: &Node, op: &Conv) -> Option<Vec<Axis>> {
+    let (x, w, out) = (op.x.ty.shape.fixed()?, op.weight.ty.shape.fixed()?, &node.types[0].1);
+    if x.iter().chain(&w).chain(out).any(|d| *d == 0) {
+        return None;
+    }
+    let (places, kernels) = (&out[2..], &w[2..]);
+    let axes = Axis::three(&x[2..], places, kernels, &op.strides, &op.dilations, op.pad_type, &op.pad);
+    let axes = axes[5 - x.len()..].to_vec();
+    let padded = axes.iter().try_fold(1usize, |n, a| n.checked_mul(a.size + a.margins().0 + a.margins().1))?;
+    let plain: usize = axes.iter().map(|a| a.size.max(a.places)).product();
+    (padded <= 4096 + 8 * plain).then_some(axes)
+}
+
+/// What a convolution wants around its input.
+pub(super) fn wanted_margins(b: &Builder<'_>, node: &Node, value: ValueId) -> Option<Vec<(usize, usize)>> {
+    let op = Conv::bind(&node.args).ok()?;
+    if op.x.id != Some(value) || !matches!(op.x.dtype(), DType::F32 | DType::F16) {
+        return None;
+    }
+    b.constant(&op.weight)?;
+    Some(axes(node, &op)?.iter().map(Axis::margins).collect())
+}
+
+/// A convolution with constant weights.
+pub(super) fn conv(b: &mut Builder<'_>, node: &Node) -> Option<()> {
+    let op = Conv::bind(&node.args).ok()?;
+    let x = op.x.id?;
+    let axes = axes(node, &op)?;
+    let weight = b.constant(&op.weight)?;
+    let bias = match &op.bias {
+        Some(bias) => Some(b.constant(bias)?.to_f32().ok()?.into_owned()),
+        None => None,
+    };
+    let groups = usize::try_from(op.groups).ok()?;
+    let producer = ConvProducer { x, axes, weight, weight_id: op.weight.id, bias, groups };
+    b.pend_new(node, Box::new(producer));
+    Some(())
+}
+
+struct ConvProducer {
+    x: ValueId,
+    axes: Vec<Axis>,
+    weight: Arc<AnyTensor>,
+    weight_id: Option<ValueId>,
+    bias: Option<Vec<f32>>,
+    groups: usize,
+}
+
+/// One product per group of channels.
+struct Products {
+    calls: Vec<Product>,
+    runs: Offsets,
+    len: usize,
+    panels: Arc<[Panels]>,
+    ending: Ending,
+}
+
+struct Product {
+    rows: Offsets,
+    y_rows: Offsets,
+}
+
+impl Work for Products {
+    fn run(&self, m: Machine<'_>, out: &mut [f32], inputs: &[&[f32]]) {
+        for (group, call) in self.calls.iter().enumerate() {
+            let gemm = Gemm {
+                x: inputs[0],
+                rows: &call.rows,
+                runs: &self.runs,
+                len: self.len,
+                w: &self.panels[group],
+                y_rows: &call.y_rows,
+                epilogue: self.ending.epilogue(group, inputs),
+            };
+            gemm.run(m.isa, m.threads, out);
+        }
+    }
+}
+
+impl ConvProducer {
+    /// The weights `[O, I, taps]` in panels, rows by tap and then by channel.
+    fn panels(&self, b: &Builder<'_>) -> Arc<[Panels]> {
+        let shape = self.weight.shape();
+        let (outputs, inner) = (shape[0] / self.groups, shape[1]);
+        let taps: usize = shape[2..].iter().product();
+        let source = Source { inner, tap: 1, row: taps, column: inner * taps };
+        let (k, len) = (inner * taps, outputs * inner * taps);
+        let (isa, threads) = (b.planner.isa, &*b.planner.threads);
+        let make = || {
+            let one = |g: usize| match self.weight.data() {
+                Data::F16(w) => Panels::f16(isa, threads, k, outputs, &w[g * len..][..len], source),
+                Data::F32(w) => Panels::f32(isa, threads, k, outputs, &w[g * len..][..len], source),
+                _ => unreachable!("inference takes weights of f16 and f32 only"),
+            };
+            Packed::Panels((0..self.groups).map(one).collect())
+        };
+        match b.planner.packed(self.weight_id, "conv", make) {
+            Packed::Panels(panels) => panels,
+            Packed::Depthwise(_) => unreachable!("packed under another name"),
+        }
+    }
+
+    /// Where the windows begin in the buffer, image by image. Margins are there, so that none begins before the buffer.
+    fn windows(&self, x: &Tensor) -> Vec<usize> {
+        let first = self.axes.iter().enumerate().map(|(i, a)| a.pad[0] * x.strides[i + 2]).sum::<usize>();
+        let mut at = vec![x.offset - first];
+        let along = self.axes.iter().enumerate().map(|(i, a)| (a.places, a.stride * x.strides[i + 2]));
+        for (places, stride) in [(x.shape[0], x.strides[0])].into_iter().chain(along) {
+            at = at.into_iter().flat_map(|o| (0..places).map(move |p| o + p * stride)).collect();
+        }
+        at
+    }
+}
+
+impl Producer for ConvProducer {
+    fn layout(&self, _: &mut Builder<'_>, shape: &[usize]) -> Layout {
+        Layout::channels_last(shape.len())
+    }
+
+    fn emit(self: Box<Self>, b: &mut Builder<'_>, to: &Tensor, joined: &Joined) -> Option<Vec<Stage>> {
+        let margins: Vec<(usize, usize)> = self.axes.iter().map(Axis::margins).collect();
+        let x = b.tensor(self.x, &Want::ChannelsLast(margins))?;
+        let panels = self.panels(b);
+        let (inner, outputs, rank) = (self.weight.shape()[1], to.shape[1], x.rank());
+        let (ending, rest) = Ending::of(b, joined, to, 1, self.bias.as_deref(), self.groups);
+        let windows = self.windows(&x);
+        // Taps beside each other in memory are one run.
+        let last = self.axes[rank - 3];
+        let beside = last.kernel == 1 || (last.dilation == 1 && x.strides[rank - 1] == inner);
+        let joins = self.groups == 1 && beside;
+        let (mut runs, len) = (vec![0], if joins { last.kernel * inner } else { inner });
+        for (i, axis) in self.axes.iter().enumerate() {
+            let taps = if joins && i == rank - 3 { 1 } else { axis.kernel };
+            let stride = axis.dilation * x.strides[i + 2];
+            runs = runs.into_iter().flat_map(|o| (0..taps).map(move |k| o + k * stride)).collect();
+        }
+        let y_rows = to.offsets(&[1]);
+        let offsets = |at: &[usize], more: usize| Offsets::new(at.iter().map(|o| o + more));
+        let call = |g: usize| {
+            let (rows, y_rows) = (offsets(&windows, g * inner)?, offsets(&y_rows, g * outputs / self.groups)?);
+            Some(Product { rows, y_rows })
+        };
+        let calls = (0..self.groups).map(call).collect::<Option<Vec<_>>>()?;
+        let kernel: Vec<String> = self.axes.iter().map(|a| a.kernel.to_string()).collect();
+        let mut reads = vec![x.buffer];
+        reads.extend(ending.reads());
+        let work = Products { calls, runs: Offsets::new(runs)?, len, panels, ending };
+        b.kernel(joined, format!("conv {}", kernel.join("x")), to, reads, work);
+        Some(rest)
+    }
+}

@@ -1,0 +1,155 @@
+//! Matrix products, on the matrix kernel.
+
+use std::sync::Arc;
+
+use mil_core::{
+    ir::ValueId,
+    op::Op,
+    ops::matmul::{Linear, Matmul},
+};
+
+use super::{
+    super::{
+        build::{Builder, Joined, Producer, Want},
+        nodes::Node,
+        stage::Stage,
+        step::{Machine, Work},
+        tensor::{Layout, Tensor},
+    },
+    Packed,
+    epilogue::Ending,
+};
+use crate::{
+    cpu::kernels::{
+        gemm::Gemm,
+        offsets::Offsets,
+        panels::{Panels, Source},
+    },
+    tensor::{AnyTensor, Data},
+};
+
+/// `x * weight^T + bias`.
+pub(super) fn linear(b: &mut Builder<'_>, node: &Node) -> Option<()> {
+    let op = Linear::bind(&node.args).ok()?;
+    let weight = b.constant(&op.weight)?;
+    let bias = b.constant(&op.bias)?.to_f32().ok()?.into_owned();
+    let [outputs, inputs] = weight.shape()[..] else { return None };
+    let source = Source { inner: inputs, tap: 0, row: 1, column: inputs };
+    product(
+        b,
+        node,
+        op.x.id?,
+        Weights { tensor: weight, id: op.weight.id, source, k: inputs, n: outputs, kind: "linear" },
+        Some(bias),
+    )
+}
+
+/// A product; with a constant matrix, packed once.
+pub(super) fn matmul(b: &mut Builder<'_>, node: &Node) -> Option<()> {
+    let op = Matmul::bind(&node.args).ok()?;
+    if op.transpose_x || op.x.rank() < 2 || op.y.rank() < 2 {
+        return None;
+    }
+    let weight = b.constant(&op.y)?;
+    let (batch, [rows, columns]) = weight.shape().split_at(weight.rank() - 2) else { return None };
+    let (rows, columns) = (*rows, *columns);
+    if batch.iter().any(|d| *d != 1) || weight.rank() > op.x.rank() {
+        return None;
+    }
+    let (k, n, row, column, kind) = match op.transpose_y {
+        true => (columns, rows, 1, columns, "matmul^T"),
+        false => (rows, columns, columns, 1, "matmul"),
+    };
+    let source = Source { inner: k, tap: 0, row, column };
+    product(b, node, op.x.id?, Weights { tensor: weight, id: op.y.id, source, k, n, kind }, None)
+}
+
+fn product(b: &mut Builder<'_>, node: &Node, x: ValueId, w: Weights, bias: Option<Vec<f32>>) -> Option<()> {
+    if node.types[0].1.contains(&0) || w.k == 0 || !matches!(w.tensor.data(), Data::F16(_) | Data::F32(_)) {
+        return None;
+    }
+    b.pend_new(node, Box::new(ProductProducer { x, w, bias }));
+    Some(())
+}
+
+/// A constant matrix.
+struct Weights {
+    tensor: Arc<AnyTensor>,
+    id: Option<ValueId>,
+    source: Source,
+    k: usize,
+    n: usize,
+    /// Under which name it is packed: one constant may be used in several ways.
+    kind: &'static str,
+}
+
+impl Weights {
+    fn panels(&self, b: &Builder<'_>) -> Arc<[Panels]> {
+        let (isa, threads) = (b.planner.isa, &*b.planner.threads);
+        let make = || {
+            let panels = match self.tensor.data() {
+                Data::F16(w) => Panels::f16(isa, threads, self.k, self.n, w, self.source),
+                Data::F32(w) => Panels::f32(isa, threads, self.k, self.n, w, self.source),
+                _ => unreachable!("only weights of f16 and f32 come here"),
+            };
+            Packed::Panels([panels].into())
+        };
+        match b.planner.packed(self.id, self.kind, make) {
+            Packed::Panels(panels) => panels,
+            Packed::Depthwise(_) => unreachable!("packed under another name"),
+        }
+    }
+}
+
+struct ProductProducer {
+    x: ValueId,
+    w: Weights,
+    bias: Option<Vec<f32>>,
+}
+
+struct Product {
+    rows: Offsets,
+    runs: Offsets,
+    y_rows: Offsets,
+    panels: Arc<[Panels]>,
+    ending: Ending,
+}
+
+impl Work for Product {
+    fn run(&self, m: Machine<'_>, out: &mut [f32], inputs: &[&[f32]]) {
+        let gemm = Gemm {
+            x: inputs[0],
+            rows: &self.rows,
+            runs: &self.runs,
+            len: self.panels[0].k,
+            w: &self.panels[0],
+            y_rows: &self.y_rows,
+            epilogue: self.ending.epilogue(0, inputs),
+        };
+        gemm.run(m.isa, m.threads, out);
+    }
+}
+
+impl Producer for ProductProducer {
+    fn layout(&self, _: &mut Builder<'_>, shape: &[usize]) -> Layout {
+        Layout::plain(shape.len())
+    }
+
+    fn emit(self: Box<Self>, b: &mut Builder<'_>, to: &Tensor, joined: &Joined) -> Option<Vec<Stage>> {
+        let x = b.tensor(self.x, &Want::Rows)?;
+        let panels = self.w.panels(b);
+        let last = to.rank() - 1;
+        let (ending, rest) = Ending::of(b, joined, to, last, self.bias.as_deref(), 1);
+        let mut reads = vec![x.buffer];
+        reads.extend(ending.reads());
+        let work = Product {
+            rows: Offsets::new(x.offsets(&[x.rank() - 1]))?,
+            runs: Offsets::new([0])?,
+            y_rows: Offsets::new(to.offsets(&[last]))?,
+            panels,
+            ending,
+        };
+        b.kernel(joined, "gemm", to, reads, work);
+        Some(rest)
+    }
+}

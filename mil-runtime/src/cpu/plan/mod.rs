@@ -1,0 +1,186 @@
+//! The planner: what the ops of a block become for one set of input shapes.
+//!
+//! A plan is a list of steps: fast kernels on f32 tensors in buffers of its own ([`build`], [`lower`]), and the reference kernel for any op
+//! that no fast one is known for. It covers the ops of a block up to the first whose sizes depend on data, or which is control flow; the
+//! executor runs that one and asks for another plan behind it. Plans are kept by the shapes of what comes in; packed weights by themselves, for
+//! they do not depend on shapes.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use mil_core::ir::{BlockId, Function, OpId, ValueId};
+
+use self::{
+    build::Builder,
+    lower::Packed,
+    nodes::nodes,
+    step::{Arena, Machine, PlanStep},
+};
+use super::{
+    kernels::{aligned::Aligned, simd::Isa, threads::Threads},
+    options::{CpuOptions, Numerics},
+    reference::value::Value,
+};
+use crate::tensor::AnyTensor;
+
+mod build;
+mod lower;
+mod memory;
+mod nodes;
+mod run;
+mod stage;
+mod step;
+mod tensor;
+
+/// How many plans are kept, over all blocks of a function.
+const MOST_PLANS: usize = 32;
+
+/// Makes plans, and keeps them.
+pub(crate) struct Planner {
+    pub(crate) isa: Isa,
+    pub(crate) threads: Arc<Threads>,
+    pub(crate) numerics: Numerics,
+    /// The function's constants.
+    pub(crate) constants: BTreeMap<ValueId, Arc<AnyTensor>>,
+    packed: Mutex<BTreeMap<(ValueId, &'static str), Packed>>,
+    plans: Mutex<VecDeque<(Key, Arc<Plan>)>>,
+    /// What the ops of a block from one on use from before, and what is used of them afterwards.
+    bounds: Mutex<BTreeMap<(BlockId, usize), Arc<BTreeSet<ValueId>>>>,
+}
+
+/// Block, first op, and the shapes of what comes in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Key {
+    block: BlockId,
+    start: usize,
+    shapes: Vec<(ValueId, Vec<usize>)>,
+}
+
+/// What to do for some ops.
+pub(crate) struct Plan {
+    steps: Vec<PlanStep>,
+    /// The first op that is not done.
+    pub(crate) end: usize,
+    /// The slot of each buffer; constants have none.
+    slots: Vec<Option<usize>>,
+    sizes: Vec<usize>,
+    constants: BTreeMap<tensor::BufferId, Arc<Aligned>>,
+    /// Arenas that no run uses now.
+    arenas: Mutex<Vec<Arena>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is guarded is a cache: whole at any time.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Planner {
+    /// Nothing planned yet.
+    pub(crate) fn new(options: &CpuOptions, constants: BTreeMap<ValueId, Arc<AnyTensor>>) -> Planner {
+        Planner {
+            isa: Isa::chosen(),
+            threads: Threads::shared(options.thread_count()),
+            numerics: options.numerics,
+            constants,
+            packed: Mutex::default(),
+            plans: Mutex::default(),
+            bounds: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn machine(&self) -> Machine<'_> {
+        Machine { isa: self.isa, threads: &self.threads }
+    }
+
+    /// The packed form of a constant, made once.
+    pub(crate) fn packed(&self, id: Option<ValueId>, kind: &'static str, make: impl FnOnce() -> Packed) -> Packed {
+        let Some(id) = id else { return make() };
+        if let Some(found) = lock(&self.packed).get(&(id, kind)) {
+            return found.clone();
+        }
+        // Two threads may both make it; the first one's is kept.
+        let made = make();
+        lock(&self.packed).entry((id, kind)).or_insert(made).clone()
+    }
+
+    /// The plan for the ops of a block from `start` on, with the values that are there now.
+    pub(crate) fn plan(
+        &self,
+        function: &Function,
+        block: BlockId,
+        start: usize,
+        values: &[Option<Value>],
+    ) -> Arc<Plan> {
+        let used = {
+            let mut bounds = lock(&self.bounds);
+            bounds.entry((block, start)).or_insert_with(|| Arc::new(used_from(function, block, start))).clone()
+        };
+        let shapes = used.iter().filter(|v| !self.constants.contains_key(v)).filter_map(|v| {
+            let Some(Some(Value::Tensor(t))) = values.get(v.index()) else { return None };
+            Some((*v, t.shape().to_vec()))
+        });
+        let key = Key { block, start, shapes: shapes.collect() };
+        {
+            let mut plans = lock(&self.plans);
+            if let Some(at) = plans.iter().position(|(k, _)| *k == key) {
+                // The last used are kept longest.
+                if let Some(found) = plans.remove(at) {
+                    plans.push_back(found);
+                }
+                if let Some((_, plan)) = plans.back() {
+                    return plan.clone();
+                }
+            }
+        }
+        let plan = Arc::new(self.make(function, &key));
+        let mut plans = lock(&self.plans);
+        if plans.len() >= MOST_PLANS {
+            plans.pop_front();
+        }
+        plans.push_back((key, plan.clone()));
+        plan
+    }
+
+    fn make(&self, function: &Function, key: &Key) -> Plan {
+        let shapes: BTreeMap<ValueId, Vec<usize>> = key.shapes.iter().cloned().collect();
+        let nodes = nodes(function, key.block, key.start, &shapes);
+        let escaping = used_from(function, key.block, nodes.end);
+        let mut builder = Builder::new(self, function, &nodes, &shapes, escaping.clone());
+        builder.build(true);
+        if builder.failed {
+            builder = Builder::new(self, function, &nodes, &shapes, escaping);
+            builder.build(false);
+        }
+        let lives = builder.lives();
+        let dynamic: Vec<_> = lives.iter().flatten().cloned().collect();
+        let (slots, sizes) = memory::slots(&dynamic);
+        let mut slots = slots.into_iter();
+        let slots = lives.iter().map(|l| l.as_ref().and_then(|_| slots.next())).collect();
+        Plan {
+            steps: builder.steps,
+            end: nodes.end,
+            slots,
+            sizes,
+            constants: builder.constants,
+            arenas: Mutex::default(),
+        }
+    }
+}
+
+/// All values that ops of a block from `start` on use, in nested blocks too, and that the block gives.
+fn used_from(function: &Function, block: BlockId, start: usize) -> BTreeSet<ValueId> {
+    let mut used: BTreeSet<ValueId> = function.block(block).outputs.iter().copied().collect();
+    let mut stack: Vec<OpId> = function.block(block).ops[start..].to_vec();
+    while let Some(op) = stack.pop() {
+        let op = function.op(op);
+        used.extend(op.uses());
+        for b in &op.blocks {
+            let b = function.block(*b);
+            used.extend(&b.outputs);
+            stack.extend(&b.ops);
+        }
+    }
+    used
+}
