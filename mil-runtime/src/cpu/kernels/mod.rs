@@ -2,7 +2,10 @@
 //! instruction set to use.
 #![allow(dead_code)]
 
+pub(crate) mod binary;
+pub(crate) mod chain;
 pub(crate) mod math;
 pub(crate) mod simd;
 pub(crate) mod threads;
 pub(crate) mod unary;
+pub(crate) mod view;
