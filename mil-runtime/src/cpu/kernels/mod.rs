@@ -3,6 +3,7 @@
 #![allow(dead_code)]
 
 pub(crate) mod aligned;
+pub(crate) mod binary;
 pub(crate) mod chain;
 pub(crate) mod copy;
 pub(crate) mod epilogue;
