@@ -2,7 +2,9 @@
 //! instruction set to use.
 #![allow(dead_code)]
 
+pub(crate) mod math;
 pub(crate) mod pool;
 pub(crate) mod simd;
 pub(crate) mod threads;
+pub(crate) mod unary;
 pub(crate) mod view;
