@@ -6,6 +6,7 @@ pub(crate) mod math;
 pub(crate) mod pool;
 pub(crate) mod reduce;
 pub(crate) mod simd;
+pub(crate) mod softmax;
 pub(crate) mod threads;
 pub(crate) mod unary;
 pub(crate) mod view;
