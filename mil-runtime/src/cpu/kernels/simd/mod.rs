@@ -12,8 +12,10 @@ pub(crate) mod avx512;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
 pub(crate) mod scalar;
+pub(crate) mod tail;
 #[cfg(test)]
 mod tests;
+pub(crate) mod wide;
 
 /// An instruction set that this machine has: there is no other way to get one, which is what makes kernels safe to call.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
