@@ -1,6 +1,6 @@
 //! placeholder
 use super::{
-    chain::{View, places},
+    view::View,
     simd::Isa,
     threads::Threads,
 };
@@ -39,4 +39,10 @@ pub(crate) fn export_f16(_: Isa, _: &Threads, shape: &[usize], from: &View, out:
     for (f, o) in places(shape, from).into_iter().zip(out) {
         *o = f16::from_f32(x[f]);
     }
+}
+
+pub(crate) fn places(shape: &[usize], v: &View) -> Vec<usize> {
+    let mut at = vec![v.offset];
+    for (n, s) in shape.iter().zip(&v.strides) { at = at.into_iter().flat_map(|o| (0..*n).map(move |i| o + i * s)).collect(); }
+    at
 }

@@ -1,29 +1,3 @@
-<<<<<<< HEAD
-//! What kernels ask of strided views before they use pointers.
-
-/// Elements from a buffer's start to the end of a view's last element; 0 if it has none, `usize::MAX` if that is too much to count.
-pub(crate) fn span(offset: usize, shape: &[usize], strides: &[usize]) -> usize {
-    assert_eq!(shape.len(), strides.len(), "a stride for each dimension");
-    if shape.contains(&0) {
-        return 0;
-    }
-    let ends = shape.iter().zip(strides).map(|(size, stride)| (size - 1).saturating_mul(*stride));
-    ends.fold(offset.saturating_add(1), usize::saturating_add)
-}
-
-/// Whether no two elements of a view are at one place, which is so when each dimension steps over all of those with smaller strides.
-/// (Some views of which that is not so have no two either: none that a layout makes.)
-pub(crate) fn apart(shape: &[usize], strides: &[usize]) -> bool {
-    let mut dims: Vec<_> = strides.iter().zip(shape).filter(|(_, size)| **size != 1).collect();
-    dims.sort_unstable();
-    let mut end = 1usize;
-    shape.contains(&0)
-        || dims.into_iter().all(|(stride, size)| {
-            let over = *stride >= end;
-            end = end.saturating_add((size - 1).saturating_mul(*stride));
-            over
-        })
-=======
 //! Strided views, and the loops over several of them at once.
 
 /// Where the elements of a tensor are in a slice.
@@ -154,7 +128,30 @@ impl<'a> Walk<'a> {
             }
         }
     }
->>>>>>> math
+}
+
+/// Elements from a buffer's start to the end of a view's last element; 0 if it has none, `usize::MAX` if that is too much to count.
+pub(crate) fn span(offset: usize, shape: &[usize], strides: &[usize]) -> usize {
+    assert_eq!(shape.len(), strides.len(), "a stride for each dimension");
+    if shape.contains(&0) {
+        return 0;
+    }
+    let ends = shape.iter().zip(strides).map(|(size, stride)| (size - 1).saturating_mul(*stride));
+    ends.fold(offset.saturating_add(1), usize::saturating_add)
+}
+
+/// Whether no two elements of a view are at one place, which is so when each dimension steps over all of those with smaller strides.
+/// (Some views of which that is not so have no two either: none that a layout makes.)
+pub(crate) fn apart(shape: &[usize], strides: &[usize]) -> bool {
+    let mut dims: Vec<_> = strides.iter().zip(shape).filter(|(_, size)| **size != 1).collect();
+    dims.sort_unstable();
+    let mut end = 1usize;
+    shape.contains(&0)
+        || dims.into_iter().all(|(stride, size)| {
+            let over = *stride >= end;
+            end = end.saturating_add((size - 1).saturating_mul(*stride));
+            over
+        })
 }
 
 /// Where the elements of a shape lie in a buffer.
@@ -217,35 +214,6 @@ pub(crate) fn places<const N: usize>(dims: &[Dim<N>]) -> Vec<[usize; N]> {
 mod tests {
     use super::*;
 
-<<<<<<< HEAD
-    #[test]
-    fn spans() {
-        assert_eq!(span(5, &[2, 3], &[10, 2]), 5 + 10 + 4 + 1);
-        assert_eq!(span(5, &[], &[]), 6);
-        assert_eq!(span(5, &[0, 3], &[10, 2]), 0);
-        assert_eq!(span(1, &[usize::MAX, 3], &[10, 2]), usize::MAX);
-    }
-
-    #[test]
-    fn dimensions_walked_together() {
-        let dim = |size, a, b| Dim { size, strides: [a, b] };
-        let dims = merged(vec![dim(3, 4, 20), dim(4, 1, 5), dim(1, 9, 9), dim(2, 12, 1)]);
-        assert_eq!(dims, [dim(2, 12, 1), dim(12, 1, 5)]);
-        assert_eq!(place(&dims, [7, 1], 13), [7 + 12 + 1, 1 + 1 + 5]);
-        let all: Vec<_> = (0..24).map(|i| place(&dims, [0, 0], i)).collect();
-        assert_eq!(places(&dims), all);
-    }
-
-    #[test]
-    fn elements_apart() {
-        assert!(
-            apart(&[2, 3], &[3, 1])
-                && apart(&[3, 2], &[1, 3])
-                && apart(&[2, 1, 3], &[5, 0, 2])
-                && apart(&[0, 4], &[0, 0])
-        );
-        assert!(!apart(&[2, 3], &[2, 1]) && !apart(&[2], &[0]) && !apart(&[3, 4], &[1, 1]));
-=======
     fn view(offset: usize, strides: &[usize]) -> View {
         View { offset, strides: strides.to_vec() }
     }
@@ -279,6 +247,34 @@ mod tests {
             walk.step();
         }
         assert_eq!(walk.offsets, [1, 0]);
->>>>>>> math
+    }
+
+    #[test]
+    fn spans() {
+        assert_eq!(span(5, &[2, 3], &[10, 2]), 5 + 10 + 4 + 1);
+        assert_eq!(span(5, &[], &[]), 6);
+        assert_eq!(span(5, &[0, 3], &[10, 2]), 0);
+        assert_eq!(span(1, &[usize::MAX, 3], &[10, 2]), usize::MAX);
+    }
+
+    #[test]
+    fn dimensions_walked_together() {
+        let dim = |size, a, b| Dim { size, strides: [a, b] };
+        let dims = merged(vec![dim(3, 4, 20), dim(4, 1, 5), dim(1, 9, 9), dim(2, 12, 1)]);
+        assert_eq!(dims, [dim(2, 12, 1), dim(12, 1, 5)]);
+        assert_eq!(place(&dims, [7, 1], 13), [7 + 12 + 1, 1 + 1 + 5]);
+        let all: Vec<_> = (0..24).map(|i| place(&dims, [0, 0], i)).collect();
+        assert_eq!(places(&dims), all);
+    }
+
+    #[test]
+    fn elements_apart() {
+        assert!(
+            apart(&[2, 3], &[3, 1])
+                && apart(&[3, 2], &[1, 3])
+                && apart(&[2, 1, 3], &[5, 0, 2])
+                && apart(&[0, 4], &[0, 0])
+        );
+        assert!(!apart(&[2, 3], &[2, 1]) && !apart(&[2], &[0]) && !apart(&[3, 4], &[1, 1]));
     }
 }

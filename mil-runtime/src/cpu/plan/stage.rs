@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mil_core::ir::ValueId;
 
-use crate::cpu::kernels::{chain::Binary, unary::Unary};
+use crate::cpu::kernels::{binary::Binary, unary::Unary};
 
 /// One thing that happens to each element.
 #[derive(Clone, Debug)]

@@ -1,6 +1,6 @@
 //! Tensors of a plan: views of buffers.
 
-use crate::cpu::kernels::chain::View;
+use crate::cpu::kernels::view::View;
 
 /// A buffer of a plan, of f32.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

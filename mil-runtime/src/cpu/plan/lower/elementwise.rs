@@ -15,8 +15,10 @@ use super::super::{
     tensor::{BufferId, Layout, Tensor},
 };
 use crate::cpu::kernels::{
-    chain::{self, Binary, Chain},
+    binary::Binary,
+    chain::{self, Chain},
     unary::Unary,
+    view::View,
 };
 use crate::cpu::options::Numerics;
 
@@ -229,7 +231,7 @@ fn chain(b: &mut Builder<'_>, joined: &Joined, to: &Tensor, x: Option<&Tensor>) 
                     Operand::Constant(v, shape) => b.constant_tensor(v, shape),
                 };
                 let strides = t.broadcast_strides(&to.shape)?;
-                operands.push(chain::View { offset: t.offset, strides });
+                operands.push(View { offset: t.offset, strides });
                 reads.push(t.buffer);
                 chain::Stage::Binary { op: *op, operand: operands.len() - 1, swapped: *swapped }
             }

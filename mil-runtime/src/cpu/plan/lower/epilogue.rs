@@ -9,7 +9,7 @@ use super::super::{
 };
 use crate::cpu::{
     kernels::{
-        chain::Binary,
+        binary::Binary,
         epilogue::{Activation, Epilogue, Residual, Then},
         offsets::Offsets,
         panels,
