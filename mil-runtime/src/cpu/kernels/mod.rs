@@ -4,6 +4,8 @@
 
 pub(crate) mod binary;
 pub(crate) mod chain;
+pub(crate) mod copy;
+pub(crate) mod gather;
 pub(crate) mod math;
 pub(crate) mod simd;
 pub(crate) mod threads;
