@@ -11,7 +11,7 @@ use super::{
 };
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// One op of a chain, of what the ops before it give.
 #[derive(Clone, Copy, PartialEq, Debug)]

@@ -7,6 +7,7 @@ pub(crate) mod binary;
 pub(crate) mod chain;
 pub(crate) mod copy;
 pub(crate) mod epilogue;
+pub(crate) mod gather;
 pub(crate) mod gemm;
 pub(crate) mod math;
 pub(crate) mod offsets;

@@ -18,6 +18,13 @@ fn first(n: usize) -> __m256i {
     unsafe { _mm256_loadu_si256(MASKS.as_ptr().add(8 - n).cast()) }
 }
 
+/// Four elements, and four others above them.
+#[inline(always)]
+unsafe fn pair(low: *const f32, high: *const f32) -> __m256 {
+    // SAFETY: the caller's.
+    unsafe { _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(_mm_loadu_ps(low)), _mm_loadu_ps(high)) }
+}
+
 // SAFETY of every block here: the caller of an `unsafe` method of `Simd` vouches for the instruction set, and for what pointers point to.
 #[allow(clippy::undocumented_unsafe_blocks)]
 impl Simd for Avx2 {
@@ -177,6 +184,28 @@ impl Simd for Avx2 {
             let s = _mm_min_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
             let s = _mm_min_ps(s, _mm_movehl_ps(s, s));
             _mm_cvtss_f32(_mm_min_ss(s, _mm_shuffle_ps::<1>(s, s)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn transpose_8(to: *mut f32, to_stride: usize, from: *const f32, from_stride: usize) {
+        unsafe {
+            // Row i in the lower half and row i + 4 in the upper: what is left are four 4x4 blocks within halves.
+            let mut at = 0;
+            while at < 8 {
+                let p = from.add(at);
+                let a = pair(p, p.add(4 * from_stride));
+                let b = pair(p.add(from_stride), p.add(5 * from_stride));
+                let c = pair(p.add(2 * from_stride), p.add(6 * from_stride));
+                let d = pair(p.add(3 * from_stride), p.add(7 * from_stride));
+                let (ab, cd) = (_mm256_unpacklo_ps(a, b), _mm256_unpacklo_ps(c, d));
+                let row = |j: usize| to.add((at + j) * to_stride);
+                _mm256_storeu_ps(row(0), _mm256_shuffle_ps::<0x44>(ab, cd));
+                _mm256_storeu_ps(row(1), _mm256_shuffle_ps::<0xee>(ab, cd));
+                let (ab, cd) = (_mm256_unpackhi_ps(a, b), _mm256_unpackhi_ps(c, d));
+                _mm256_storeu_ps(row(2), _mm256_shuffle_ps::<0x44>(ab, cd));
+                _mm256_storeu_ps(row(3), _mm256_shuffle_ps::<0xee>(ab, cd));
+                at += 4;
+            }
         }
     }
     #[inline(always)]

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::Simd;
+use super::{Simd, avx2::Avx2};
 
 /// 16 elements.
 #[derive(Clone, Copy)]
@@ -146,6 +146,10 @@ impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn reduce_min(a: __m512) -> f32 {
         unsafe { _mm512_reduce_min_ps(a) }
+    }
+    #[inline(always)]
+    unsafe fn transpose_8(to: *mut f32, to_stride: usize, from: *const f32, from_stride: usize) {
+        unsafe { Avx2::transpose_8(to, to_stride, from, from_stride) }
     }
     #[inline(always)]
     unsafe fn prefetch(p: *const f32) {

@@ -175,6 +175,17 @@ pub(crate) trait Simd: Copy + 'static {
     /// The smallest element, if none is NaN.
     unsafe fn reduce_min(a: Self::V) -> f32;
 
+    /// `to[i + j * to_stride] = from[i * from_stride + j]` for `i` and `j` below 8.
+    #[inline(always)]
+    unsafe fn transpose_8(to: *mut f32, to_stride: usize, from: *const f32, from_stride: usize) {
+        for i in 0..8 {
+            for j in 0..8 {
+                // SAFETY: the caller's: all these elements are there.
+                unsafe { to.add(i + j * to_stride).write(from.add(i * from_stride + j).read()) };
+            }
+        }
+    }
+
     /// Brings a line into the cache, to be read soon. Any address will do.
     unsafe fn prefetch(p: *const f32);
     /// Brings a line into the cache, to be written soon. Any address will do.

@@ -166,6 +166,26 @@ impl Simd for Neon {
         unsafe { vminvq_f32(a) }
     }
     #[inline(always)]
+    unsafe fn transpose_8(to: *mut f32, to_stride: usize, from: *const f32, from_stride: usize) {
+        unsafe {
+            let mut block = 0;
+            while block < 4 {
+                let (i, j) = (block / 2 * 4, block % 2 * 4);
+                let p = from.add(i * from_stride + j);
+                let (a, b) = (vld1q_f32(p), vld1q_f32(p.add(from_stride)));
+                let (c, d) = (vld1q_f32(p.add(2 * from_stride)), vld1q_f32(p.add(3 * from_stride)));
+                // Pairs of columns 0 and 2, and of 1 and 3.
+                let (ab, cd) = (vtrnq_f32(a, b), vtrnq_f32(c, d));
+                let q = to.add(i + j * to_stride);
+                vst1q_f32(q, vcombine_f32(vget_low_f32(ab.0), vget_low_f32(cd.0)));
+                vst1q_f32(q.add(to_stride), vcombine_f32(vget_low_f32(ab.1), vget_low_f32(cd.1)));
+                vst1q_f32(q.add(2 * to_stride), vcombine_f32(vget_high_f32(ab.0), vget_high_f32(cd.0)));
+                vst1q_f32(q.add(3 * to_stride), vcombine_f32(vget_high_f32(ab.1), vget_high_f32(cd.1)));
+                block += 1;
+            }
+        }
+    }
+    #[inline(always)]
     unsafe fn prefetch(_: *const f32) {}
     #[inline(always)]
     unsafe fn prefetch_write(_: *const f32) {}

@@ -1,0 +1,92 @@
+//! Copies against plain loops.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::cpu::kernels::chain::tests::{apart, indices, place, shapes};
+
+fn length(shape: &[usize], view: &View) -> usize {
+    indices(shape).iter().map(|i| place(view, i) + 1).max().unwrap_or(0)
+}
+
+/// Bits that are all different: copies keep even those of NaN.
+fn pattern(i: usize) -> f32 {
+    if i % 97 == 5 { f32::from_bits(0x7fc0_0000 + i as u32) } else { i as f32 - 300.0 }
+}
+
+/// Numbers of f16, NaN and infinities among them.
+fn half(i: usize) -> f16 {
+    match i % 89 {
+        3 => f16::NAN,
+        4 => f16::NEG_INFINITY,
+        _ => f16::from_f32(i as f32 * 0.37 - 200.0),
+    }
+}
+
+fn bits(v: &[f32]) -> Vec<u32> {
+    v.iter().map(|v| v.to_bits()).collect()
+}
+
+/// Two dimensions that are transposed, large enough for blocks, between others.
+fn transposed() -> impl Strategy<Value = Vec<usize>> {
+    (1usize..3, 1usize..70, 1usize..70, 1usize..3).prop_map(|(a, b, c, d)| vec![a, b, c, d])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 3 } else { 32 }, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn copies_are_plain_loops(
+        shape in prop_oneof![shapes(), transposed()],
+        keys in prop::array::uniform5(0u8..8),
+        other in prop::array::uniform5(0u8..8),
+        gaps in prop::array::uniform5(0usize..4),
+        broadcast in prop::collection::vec(prop::sample::select(&[0usize, 1, 1, 1, 1, 1, 2][..]), 5),
+        threads in 1usize..3,
+    ) {
+        let to = apart(&shape, &keys, &gaps, gaps[0]);
+        let mut from = apart(&shape, &other, &gaps.map(|g| 3 - g), gaps[1]);
+        from.strides.iter_mut().zip(&broadcast).for_each(|(s, b)| *s *= b);
+        let (given, taken) = (length(&shape, &from), length(&shape, &to) + 5);
+        let values: Vec<f32> = (0..given).map(pattern).collect();
+        let halves: Vec<f16> = (0..given).map(half).collect();
+        let threads = Threads::new(threads);
+        let copy = Copy::new(&shape, to.clone(), from.clone());
+        let (mut whole, mut wide, mut narrow) = (vec![7f32; taken], vec![7f32; taken], vec![f16::ONE; taken]);
+        for index in indices(&shape) {
+            let (to, from) = (place(&to, &index), place(&from, &index));
+            whole[to] = values[from];
+            wide[to] = halves[from].to_f32();
+            narrow[to] = f16::from_f32(values[from]);
+        }
+        for isa in Isa::available() {
+            let mut got = vec![7f32; taken];
+            copy.run(isa, &threads, &mut got, &values);
+            prop_assert!(bits(&got) == bits(&whole), "{:?}: {:?}", isa, copy);
+            let mut got = vec![7f32; taken];
+            copy.load_halves(isa, &threads, &mut got, &halves);
+            prop_assert!(bits(&got) == bits(&wide), "{:?}: {:?}", isa, copy);
+            let mut got = vec![f16::ONE; taken];
+            copy.store_halves(isa, &threads, &mut got, &values);
+            let same = |(g, e): (&f16, &f16)| g == e || (g.is_nan() && e.is_nan());
+            prop_assert!(got.iter().zip(&narrow).all(same), "{:?}: {:?}", isa, copy);
+            let mut got = vec![7f32; taken];
+            fill(isa, &threads, &shape, to.clone(), &mut got, 2.5);
+            let places: std::collections::BTreeSet<usize> = indices(&shape).iter().map(|i| place(&to, i)).collect();
+            let filled = got.iter().enumerate().all(|(i, v)| *v == if places.contains(&i) { 2.5 } else { 7.0 });
+            prop_assert!(filled);
+        }
+    }
+
+    #[test]
+    fn halos_are_zero(size in prop::array::uniform5(0usize..5), halo in prop::array::uniform3(prop::array::uniform2(0usize..3))) {
+        let shape = [size[0], size[1] + halo[0][0] + halo[0][1], size[2] + halo[1][0] + halo[1][1], size[3] + halo[2][0] + halo[2][1], size[4]];
+        let mut got = vec![7f32; shape.iter().product::<usize>() + 3];
+        clear_halo(&mut got, shape, halo);
+        for (i, index) in indices(&shape).iter().enumerate() {
+            let inside = (0..3).all(|d| (halo[d][0]..shape[d + 1] - halo[d][1]).contains(&index[d + 1]));
+            prop_assert_eq!(got[i], if inside { 7.0 } else { 0.0 });
+        }
+        prop_assert_eq!(&got[got.len() - 3..], &[7.0; 3]);
+    }
+}
