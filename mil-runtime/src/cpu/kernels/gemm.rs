@@ -42,13 +42,21 @@ const BLOCK: usize = 96 * 1024;
 impl Gemm<'_> {
     /// Computes the product into `y`. Each element of `y` is summed by one thread, in one order.
     pub(crate) fn run(&self, isa: Isa, threads: &Threads, y: &mut [f32]) {
+        let y = Shared::new(y);
+        self.check(isa, y.len());
+        // SAFETY: `y` is nobody else's, and long enough.
+        unsafe { self.run_at(isa, threads, y) }
+    }
+
+    /// Panics unless all that is read and written is inside the slices, `y` of this length.
+    pub(super) fn check(&self, isa: Isa, y: usize) {
         let rows = self.rows.len();
         if rows == 0 || self.w.n == 0 {
             return;
         }
         assert_eq!(self.runs.len() * self.len, self.w.k, "rows are as long as the columns");
         assert!(self.w.k == 0 || self.rows.max() + self.runs.max() + self.len <= self.x.len(), "x is too short");
-        assert!(self.y_rows.len() >= rows && self.y_rows.max() + self.w.n <= y.len(), "y is too short");
+        assert!(self.y_rows.len() >= rows && self.y_rows.max() + self.w.n <= y, "y is too short");
         assert!(self.y_rows.gap() >= self.w.n, "rows of y overlap");
         let width = padded(isa, self.w.n);
         let last = self.w.groups.last().map_or(0, |g| g.start + self.w.k * g.blocks * isa.lanes());
@@ -57,7 +65,17 @@ impl Gemm<'_> {
             assert!(data.len() >= last, "the packed columns are too short");
         }
         self.epilogue.check(width, self.w.n, rows);
-        let (groups, y) = (self.w.groups.len(), Shared::new(y));
+    }
+
+    /// As [`Gemm::run`], of what was [checked](Gemm::check).
+    ///
+    /// # Safety
+    /// It was checked, and nobody else reads or writes the elements of the result meanwhile.
+    pub(super) unsafe fn run_at(&self, isa: Isa, threads: &Threads, y: Shared<'_>) {
+        let (rows, groups) = (self.rows.len(), self.w.groups.len());
+        if rows == 0 || groups == 0 {
+            return;
+        }
         // Threads share what is larger: the columns, or the rows.
         if groups > 1 && self.w.k * self.w.n > rows * self.len * self.runs.len().min(3) {
             threads.run(groups, 1, &|range| self.part(isa, y, 0..rows, range));

@@ -10,6 +10,7 @@ pub(crate) mod epilogue;
 pub(crate) mod gather;
 pub(crate) mod gemm;
 pub(crate) mod math;
+pub(crate) mod matmul;
 pub(crate) mod offsets;
 pub(crate) mod panels;
 pub(crate) mod pool;

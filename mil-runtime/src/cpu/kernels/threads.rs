@@ -159,6 +159,15 @@ impl<'a> Shared<'a> {
         self.0
     }
 
+    /// Those from one on.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    pub(crate) fn from(self, first: usize) -> Shared<'a> {
+        assert!(first <= self.1);
+        Shared(self.0.wrapping_add(first), self.1 - first, PhantomData)
+    }
+
     /// How many.
     pub(crate) fn len(self) -> usize {
         self.1

@@ -22,12 +22,18 @@ use super::{
     step::{KernelStep, PlanStep, Work},
     tensor::{BufferId, Layout, Tensor},
 };
-use crate::{cpu::kernels::aligned::Aligned, tensor::AnyTensor};
+use crate::{
+    cpu::kernels::{aligned::Aligned, copy::Copy, view::View},
+    tensor::AnyTensor,
+};
 
 /// What gives a value of the plan: a convolution, a product, or an elementwise chain.
 pub(crate) trait Producer {
     /// The order in which it would rather write its output.
     fn layout(&self, b: &mut Builder<'_>, shape: &[usize]) -> Layout;
+
+    /// The dimension whose elements it writes one behind the other.
+    fn innermost(&self, shape: &[usize]) -> Option<usize>;
 
     /// Emits the step that computes the output into `to`, and gives back the stages that it could not do. `None` if it cannot be done at all.
     fn emit(self: Box<Self>, b: &mut Builder<'_>, to: &Tensor, joined: &Joined) -> Option<Vec<Stage>>;
@@ -318,9 +324,14 @@ impl<'a> Builder<'a> {
                 *m = (m.0.max(w.0), m.1.max(w.1));
             }
         }
-        match margins {
-            Some(margins) => Layout::channels_last(rank).with_margins(&margins),
-            None => natural,
+        if let Some(margins) = margins {
+            return Layout::channels_last(rank).with_margins(&margins);
+        }
+        // In the order in which what is transposed next is row-major.
+        let mut consumers = self.consumers(value);
+        match (consumers.next().and_then(lower::transposition), consumers.next()) {
+            (Some(order), None) if order.len() == rank => Layout { order, ..natural },
+            _ => natural,
         }
     }
 
@@ -348,7 +359,10 @@ impl<'a> Builder<'a> {
         let to = self.new_tensor(&shape, &layout);
         match from {
             Some(from) => self.copy(value, &from, &to),
-            None => self.steps.push(PlanStep::Import { value, to: to.clone() }),
+            None => {
+                let copy = Copy::new(&shape, to.view(), View::contiguous(&shape));
+                self.steps.push(PlanStep::Import { value, to: to.buffer, copy });
+            }
         }
         self.values.get_mut(&value)?.tensors.push(to.clone());
         Some(to)
@@ -385,7 +399,10 @@ impl<'a> Builder<'a> {
         let Some(group) = state.pending.take() else { return };
         let shape = state.shape.clone();
         let natural = group.producer.layout(self, &shape);
-        let layout = self.layout_for(value, natural);
+        let mut layout = self.layout_for(value, natural.clone());
+        if group.producer.innermost(&shape).is_some_and(|d| layout.order.last() != Some(&d)) {
+            layout = natural;
+        }
         let to = self.new_tensor(&shape, &layout);
         let done = match group.producer.emit(self, &to, &group.joined) {
             Some(rest) if !rest.is_empty() => {
@@ -413,7 +430,8 @@ impl<'a> Builder<'a> {
                 self.steps.push(PlanStep::Set(value, Arc::new(t)));
             }
         } else if let Some(from) = state.tensors.first().cloned() {
-            self.steps.push(PlanStep::Export { from, dtype, value });
+            let copy = Copy::new(&from.shape, View::contiguous(&from.shape), from.view());
+            self.steps.push(PlanStep::Export { from: from.buffer, copy, shape: from.shape, dtype, value });
         }
     }
 
@@ -446,8 +464,8 @@ impl<'a> Builder<'a> {
                     touch(k.writes, at);
                     k.reads.iter().for_each(|r| touch(*r, at));
                 }
-                PlanStep::Import { to, .. } => touch(to.buffer, at),
-                PlanStep::Export { from, .. } => touch(from.buffer, at),
+                PlanStep::Import { to, .. } => touch(*to, at),
+                PlanStep::Export { from, .. } => touch(*from, at),
                 PlanStep::Reference(_) | PlanStep::Set(..) => {}
             }
         }

@@ -8,12 +8,12 @@ use mil_core::types::DType;
 use super::{
     Plan, Planner, lock,
     step::{Arena, KernelStep, PlanStep},
-    tensor::{BufferId, Tensor},
+    tensor::BufferId,
 };
 use crate::{
     cpu::{
         executor::{Executor, Run},
-        kernels::{aligned::Aligned, copy},
+        kernels::aligned::Aligned,
         reference::value::Value,
     },
     error::RunError,
@@ -49,20 +49,31 @@ impl Plan {
                     profile.record(op, &k.kernel, start.elapsed(), || (name(), k.label.clone()));
                 }
             }
-            PlanStep::Import { value, to } => {
+            PlanStep::Import { value, to, copy } => {
                 let Some(Some(Value::Tensor(t))) = run.values.get(value.index()) else {
                     return Err(RunError::new(format!("value {value:?} is not there")));
                 };
-                let out = self.slot(arena, to.buffer);
-                let (machine, view) = (planner.machine(), to.view());
+                let Some(slot) = self.slots[to.0] else { return Ok(()) };
+                let (out, m) = (&mut arena.slots[slot], planner.machine());
                 match t.data() {
-                    Data::F32(v) => copy::import(machine.isa, machine.threads, &to.shape, &view, out, v),
-                    Data::F16(v) => copy::import_f16(machine.isa, machine.threads, &to.shape, &view, out, v),
+                    Data::F32(v) => copy.run(m.isa, m.threads, out, v),
+                    Data::F16(v) => copy.load_halves(m.isa, m.threads, out, v),
                     other => return Err(RunError::new(format!("a tensor of {} cannot be planned for", other.dtype()))),
                 }
             }
-            PlanStep::Export { from, dtype, value } => {
-                run.values[value.index()] = Some(self.export(planner, arena, from, *dtype)?.into());
+            PlanStep::Export { from, copy, shape, dtype, value } => {
+                let (data, m) = (self.input(arena, *from), planner.machine());
+                let count = shape.iter().product();
+                let tensor = if *dtype == DType::F16 {
+                    let mut v = vec![f16::ZERO; count];
+                    copy.store_halves(m.isa, m.threads, &mut v, data);
+                    AnyTensor::new(&shape[..], v)
+                } else {
+                    let mut v = vec![0f32; count];
+                    copy.run(m.isa, m.threads, &mut v, data);
+                    AnyTensor::new(&shape[..], v)
+                };
+                run.values[value.index()] = Some(tensor?.into());
             }
             PlanStep::Reference(op) => executor.run_op(*op, run)?,
             PlanStep::Set(value, tensor) => run.values[value.index()] = Some(Value::Tensor(Arc::clone(tensor))),
@@ -70,48 +81,19 @@ impl Plan {
         Ok(())
     }
 
-    fn slot<'a>(&self, arena: &'a mut Arena, buffer: BufferId) -> &'a mut [f32] {
-        match self.slots[buffer.0] {
-            Some(slot) => &mut arena.slots[slot],
-            // Constants are never written.
-            None => &mut [],
+    fn input<'a>(&'a self, arena: &'a Arena, buffer: BufferId) -> &'a [f32] {
+        match (self.constants.get(&buffer), self.slots[buffer.0]) {
+            (Some(constant), _) => constant,
+            (None, Some(slot)) => &arena.slots[slot],
+            (None, None) => &[],
         }
     }
 
     fn kernel(&self, planner: &Planner, k: &KernelStep, arena: &mut Arena) {
         let Some(slot) = self.slots[k.writes.0] else { return };
         let mut out = std::mem::take(&mut arena.slots[slot]);
-        let inputs: Vec<&[f32]> = k
-            .reads
-            .iter()
-            .map(|read| match (self.constants.get(read), self.slots[read.0]) {
-                (Some(constant), _) => &constant[..],
-                (None, Some(slot)) => &arena.slots[slot][..],
-                (None, None) => &[],
-            })
-            .collect();
+        let inputs: Vec<&[f32]> = k.reads.iter().map(|read| self.input(arena, *read)).collect();
         k.work.run(planner.machine(), &mut out, &inputs);
         arena.slots[slot] = out;
-    }
-
-    fn export(&self, planner: &Planner, arena: &Arena, from: &Tensor, dtype: DType) -> Result<AnyTensor, RunError> {
-        let data: &[f32] = match (self.constants.get(&from.buffer), self.slots[from.buffer.0]) {
-            (Some(constant), _) => constant,
-            (None, Some(slot)) => &arena.slots[slot],
-            (None, None) => &[],
-        };
-        let (machine, view) = (planner.machine(), from.view());
-        match dtype {
-            DType::F16 => {
-                let mut v = vec![f16::ZERO; from.count()];
-                copy::export_f16(machine.isa, machine.threads, &from.shape, &view, &mut v, data);
-                AnyTensor::new(&from.shape[..], v)
-            }
-            _ => {
-                let mut v = vec![0f32; from.count()];
-                copy::export(machine.isa, machine.threads, &from.shape, &view, &mut v, data);
-                AnyTensor::new(&from.shape[..], v)
-            }
-        }
     }
 }

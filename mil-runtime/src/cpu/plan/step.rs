@@ -7,9 +7,9 @@ use mil_core::{
     types::DType,
 };
 
-use super::tensor::{BufferId, Tensor};
+use super::tensor::BufferId;
 use crate::{
-    cpu::kernels::{aligned::Aligned, simd::Isa, threads::Threads},
+    cpu::kernels::{aligned::Aligned, copy::Copy, simd::Isa, threads::Threads},
     tensor::AnyTensor,
 };
 
@@ -31,9 +31,9 @@ pub(crate) enum PlanStep {
     /// A kernel.
     Kernel(KernelStep),
     /// A value of the function becomes a tensor of the plan.
-    Import { value: ValueId, to: Tensor },
+    Import { value: ValueId, to: BufferId, copy: Copy },
     /// A tensor of the plan becomes a value of the function.
-    Export { from: Tensor, dtype: DType, value: ValueId },
+    Export { from: BufferId, copy: Copy, shape: Vec<usize>, dtype: DType, value: ValueId },
     /// The reference kernel of an op, on values of the function.
     Reference(OpId),
     /// A value that is known.
@@ -57,8 +57,8 @@ impl fmt::Debug for PlanStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             PlanStep::Kernel(k) => write!(f, "{} ({}) {:?} -> {:?}", k.label, k.kernel, k.reads, k.writes),
-            PlanStep::Import { value, to } => write!(f, "import {value:?} -> {:?}", to.buffer),
-            PlanStep::Export { from, value, .. } => write!(f, "export {:?} -> {value:?}", from.buffer),
+            PlanStep::Import { value, to, .. } => write!(f, "import {value:?} -> {to:?}"),
+            PlanStep::Export { from, value, .. } => write!(f, "export {from:?} -> {value:?}"),
             PlanStep::Reference(op) => write!(f, "reference {op:?}"),
             PlanStep::Set(value, _) => write!(f, "set {value:?}"),
         }

@@ -147,6 +147,10 @@ impl Producer for ConvProducer {
         Layout::channels_last(shape.len())
     }
 
+    fn innermost(&self, _: &[usize]) -> Option<usize> {
+        Some(1)
+    }
+
     fn emit(self: Box<Self>, b: &mut Builder<'_>, to: &Tensor, joined: &Joined) -> Option<Vec<Stage>> {
         let margins: Vec<(usize, usize)> = self.axes.iter().map(Axis::margins).collect();
         let x = b.tensor(self.x, &Want::ChannelsLast(margins))?;

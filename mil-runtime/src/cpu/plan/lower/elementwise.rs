@@ -191,6 +191,10 @@ impl Producer for ChainProducer {
         b.order_of(self.x, shape)
     }
 
+    fn innermost(&self, _: &[usize]) -> Option<usize> {
+        None
+    }
+
     fn emit(self: Box<Self>, b: &mut Builder<'_>, to: &Tensor, joined: &Joined) -> Option<Vec<Stage>> {
         let layout = Layout { order: to.order(), margins: vec![(0, 0); to.rank()] };
         let x = b.tensor(self.x, &Want::Rather(layout))?;

@@ -48,6 +48,21 @@ enum Slot {
 }
 
 impl Ending {
+    /// The same for a kernel that cannot add another tensor.
+    pub(super) fn without_residual(
+        b: &mut Builder<'_>,
+        joined: &Joined,
+        to: &Tensor,
+        axis: usize,
+    ) -> (Ending, Vec<Stage>) {
+        let adds = |s: &Stage| matches!(s, Stage::Binary { operand: Operand::Value(_), .. });
+        let at = joined.stages.iter().position(adds).unwrap_or(joined.stages.len());
+        let before = Joined { stages: joined.stages[..at].to_vec(), ..joined.clone() };
+        let (ending, mut rest) = Ending::of(b, &before, to, axis, None, 1);
+        rest.extend_from_slice(&joined.stages[at..]);
+        (ending, rest)
+    }
+
     /// As many of the stages as the kernel can do whose channels are dimension `axis` of `to`, in groups; and those that are left.
     pub(super) fn of(
         b: &mut Builder<'_>,

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use mil_core::{
     ir::ValueId,
-    op::Op,
+    op::{Arg, Op},
     ops::matmul::{Linear, Matmul},
+    types::DType,
 };
 
 use super::{
@@ -22,6 +23,7 @@ use super::{
 use crate::{
     cpu::kernels::{
         gemm::Gemm,
+        matmul::Products,
         offsets::Offsets,
         panels::{Panels, Source},
     },
@@ -47,14 +49,16 @@ pub(super) fn linear(b: &mut Builder<'_>, node: &Node) -> Option<()> {
 /// A product; with a constant matrix, packed once.
 pub(super) fn matmul(b: &mut Builder<'_>, node: &Node) -> Option<()> {
     let op = Matmul::bind(&node.args).ok()?;
-    if op.transpose_x || op.x.rank() < 2 || op.y.rank() < 2 {
+    if op.x.rank() < 2 || op.y.rank() < 2 || node.types[0].1.contains(&0) {
         return None;
     }
-    let weight = b.constant(&op.y)?;
+    let Some(weight) = b.constant(&op.y).filter(|_| !op.transpose_x && b.constant(&op.x).is_none()) else {
+        return pairs(b, node, &op);
+    };
     let (batch, [rows, columns]) = weight.shape().split_at(weight.rank() - 2) else { return None };
     let (rows, columns) = (*rows, *columns);
     if batch.iter().any(|d| *d != 1) || weight.rank() > op.x.rank() {
-        return None;
+        return pairs(b, node, &op);
     }
     let (k, n, row, column, kind) = match op.transpose_y {
         true => (columns, rows, 1, columns, "matmul^T"),
@@ -101,6 +105,100 @@ impl Weights {
     }
 }
 
+/// Products of matrices that are computed.
+fn pairs(b: &mut Builder<'_>, node: &Node, op: &Matmul) -> Option<()> {
+    let float = |a: &Arg| matches!(a.dtype(), DType::F16 | DType::F32) && a.id.is_some();
+    if !float(&op.x) || !float(&op.y) || op.x.ty.shape.iter().chain(op.y.ty.shape.iter()).any(|d| d.is(0)) {
+        return None;
+    }
+    let (x, y) = (op.x.id?, op.y.id?);
+    b.pend_new(node, Box::new(PairsProducer { x, y, transpose_x: op.transpose_x, transpose_y: op.transpose_y }));
+    Some(())
+}
+
+struct PairsProducer {
+    x: ValueId,
+    y: ValueId,
+    transpose_x: bool,
+    transpose_y: bool,
+}
+
+struct Pairs {
+    products: Products,
+    ending: Ending,
+}
+
+impl Work for Pairs {
+    fn run(&self, m: Machine<'_>, out: &mut [f32], inputs: &[&[f32]]) {
+        let epilogue = self.ending.epilogue(0, &inputs[..2]);
+        self.products.run(m.isa, m.threads, inputs[0], inputs[1], out, &epilogue);
+    }
+}
+
+/// The last two dimensions in the other order.
+fn turned(t: &Tensor) -> Tensor {
+    let mut perm: Vec<usize> = (0..t.rank()).collect();
+    let last = perm.len() - 1;
+    perm.swap(last - 1, last);
+    t.transposed(&perm)
+}
+
+impl Producer for PairsProducer {
+    fn layout(&self, _: &mut Builder<'_>, shape: &[usize]) -> Layout {
+        Layout::plain(shape.len())
+    }
+
+    fn innermost(&self, shape: &[usize]) -> Option<usize> {
+        shape.len().checked_sub(1)
+    }
+
+    fn emit(self: Box<Self>, b: &mut Builder<'_>, to: &Tensor, joined: &Joined) -> Option<Vec<Stage>> {
+        let x = if self.transpose_x {
+            let x = turned(&b.tensor(self.x, &Want::Any)?);
+            if x.strides[x.rank() - 1] == 1 || x.shape[x.rank() - 1] == 1 {
+                x
+            } else {
+                let copy = b.new_tensor(&x.shape, &Layout::plain(x.rank()));
+                super::copy(b, joined, &x, &copy);
+                copy
+            }
+        } else {
+            b.tensor(self.x, &Want::Rows)?
+        };
+        let mut y = b.tensor(self.y, &Want::Any)?;
+        if self.transpose_y {
+            y = turned(&y);
+        }
+        let (rank, batch) = (to.rank(), &to.shape[..to.rank() - 2]);
+        let batches = |t: &Tensor| {
+            let lead: Vec<usize> = (0..t.rank() - 2).collect();
+            let outer = Tensor {
+                shape: lead.iter().map(|d| t.shape[*d]).collect(),
+                strides: lead.iter().map(|d| t.strides[*d]).collect(),
+                margins: vec![(0, 0); lead.len()],
+                ..t.clone()
+            };
+            let strides = outer.broadcast_strides(batch)?;
+            let whole = Tensor { shape: batch.to_vec(), strides, margins: vec![(0, 0); batch.len()], ..outer };
+            Some(whole.offsets(&[]))
+        };
+        let pairs = batches(&x)?.into_iter().zip(batches(&y)?).zip(batches(to)?).map(|((x, y), o)| [x, y, o]).collect();
+        let rows = |t: &Tensor| Offsets::new((0..to.shape[rank - 2]).map(|i| i * t.strides[t.rank() - 2]));
+        // What is added lies differently for each pair: that is left to a chain.
+        let (ending, rest) = Ending::without_residual(b, joined, to, rank - 1);
+        let products = Products {
+            k: x.shape[x.rank() - 1],
+            n: to.shape[rank - 1],
+            x_rows: rows(&x)?,
+            out_rows: rows(to)?,
+            y_strides: [y.strides[y.rank() - 2], y.strides[y.rank() - 1]],
+            pairs,
+        };
+        b.kernel(joined, "gemm", to, vec![x.buffer, y.buffer], Pairs { products, ending });
+        Some(rest)
+    }
+}
+
 struct ProductProducer {
     x: ValueId,
     w: Weights,
@@ -133,6 +231,10 @@ impl Work for Product {
 impl Producer for ProductProducer {
     fn layout(&self, _: &mut Builder<'_>, shape: &[usize]) -> Layout {
         Layout::plain(shape.len())
+    }
+
+    fn innermost(&self, shape: &[usize]) -> Option<usize> {
+        shape.len().checked_sub(1)
     }
 
     fn emit(self: Box<Self>, b: &mut Builder<'_>, to: &Tensor, joined: &Joined) -> Option<Vec<Stage>> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mil_core::ir::ValueId;
+use mil_core::{ir::ValueId, op::Op, ops::shape::Transpose};
 
 use super::{
     build::{Builder, Joined},
@@ -53,6 +53,14 @@ pub(super) fn wanted_margins(b: &Builder<'_>, node: &Node, value: ValueId) -> Op
         "max_pool" | "avg_pool" | "l2_pool" => pool::wanted_margins(node, value),
         _ => None,
     }
+}
+
+/// How a node transposes its input, if that is what it does.
+pub(super) fn transposition(node: &Node) -> Option<Vec<usize>> {
+    if node.args.def.name != "transpose" {
+        return None;
+    }
+    Transpose::bind(&node.args).ok()?.permutation().ok()
 }
 
 struct Copying(Copy);
