@@ -3,6 +3,7 @@
 #![allow(dead_code)]
 
 pub(crate) mod math;
+pub(crate) mod norm;
 pub(crate) mod pool;
 pub(crate) mod reduce;
 pub(crate) mod simd;
