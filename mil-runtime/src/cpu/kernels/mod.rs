@@ -5,6 +5,7 @@
 pub(crate) mod math;
 pub(crate) mod norm;
 pub(crate) mod pool;
+pub(crate) mod recurrent;
 pub(crate) mod reduce;
 pub(crate) mod simd;
 pub(crate) mod softmax;
