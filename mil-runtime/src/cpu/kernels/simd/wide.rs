@@ -13,6 +13,8 @@ pub(crate) trait Wide: Simd {
     unsafe fn widen(v: Self::V) -> Self::D;
     /// The numbers rounded to f32.
     unsafe fn narrow(d: Self::D) -> Self::V;
+    /// `LANES` elements.
+    unsafe fn load_wide(p: *const f64) -> Self::D;
     /// Writes `LANES` elements.
     unsafe fn store_wide(p: *mut f64, d: Self::D);
     /// `a + b`
@@ -70,6 +72,10 @@ mod avx512 {
             unsafe { _mm512_insertf32x8::<1>(_mm512_castps256_ps512(_mm512_cvtpd_ps(d.0)), _mm512_cvtpd_ps(d.1)) }
         }
         #[inline(always)]
+        unsafe fn load_wide(p: *const f64) -> Self::D {
+            unsafe { (_mm512_loadu_pd(p), _mm512_loadu_pd(p.add(8))) }
+        }
+        #[inline(always)]
         unsafe fn store_wide(p: *mut f64, d: Self::D) {
             unsafe {
                 _mm512_storeu_pd(p, d.0);
@@ -117,6 +123,10 @@ mod avx2 {
         #[inline(always)]
         unsafe fn narrow(d: Self::D) -> __m256 {
             unsafe { _mm256_set_m128(_mm256_cvtpd_ps(d.1), _mm256_cvtpd_ps(d.0)) }
+        }
+        #[inline(always)]
+        unsafe fn load_wide(p: *const f64) -> Self::D {
+            unsafe { (_mm256_loadu_pd(p), _mm256_loadu_pd(p.add(4))) }
         }
         #[inline(always)]
         unsafe fn store_wide(p: *mut f64, d: Self::D) {
@@ -168,6 +178,10 @@ mod neon {
             unsafe { vcvt_high_f32_f64(vcvt_f32_f64(d.0), d.1) }
         }
         #[inline(always)]
+        unsafe fn load_wide(p: *const f64) -> Self::D {
+            unsafe { (vld1q_f64(p), vld1q_f64(p.add(2))) }
+        }
+        #[inline(always)]
         unsafe fn store_wide(p: *mut f64, d: Self::D) {
             unsafe {
                 vst1q_f64(p, d.0);
@@ -216,6 +230,10 @@ mod scalar {
             d.map(|d| d as f32)
         }
         #[inline(always)]
+        unsafe fn load_wide(p: *const f64) -> Self::D {
+            unsafe { p.cast::<[f64; 4]>().read_unaligned() }
+        }
+        #[inline(always)]
         unsafe fn store_wide(p: *mut f64, d: Self::D) {
             unsafe { p.cast::<[f64; 4]>().write_unaligned(d) }
         }
@@ -252,7 +270,7 @@ mod tests {
         // SAFETY: no vector has more than 16 elements.
         unsafe {
             let (a, b) = (S::widen(S::load(a.as_ptr())), S::widen(S::load(b.as_ptr())));
-            let half = S::splat_wide(0.5);
+            let half = S::load_wide([0.5; 16].as_ptr());
             for d in [S::add_wide(a, b), S::sub_wide(a, b), S::mul_wide(a, half), S::mul_add_wide(a, a, half)] {
                 out.extend(&S::wide_lanes(d)[..S::LANES]);
             }
