@@ -2,5 +2,7 @@
 //! instruction set to use.
 #![allow(dead_code)]
 
+pub(crate) mod depthwise;
+pub(crate) mod epilogue;
 pub(crate) mod simd;
 pub(crate) mod threads;
