@@ -94,9 +94,11 @@ unsafe fn turn<S: Simd, const K: usize, const STRIDE: usize, const M: usize, con
             let channel = channel.min(of.channels - S::LANES);
             let (x, y) = (x.add(channel / M), y.add(channel));
             (0..P).for_each(|p| S::prefetch_write(y.add(p * of.output[3])));
-            // The row that the rows before did not have, of the pixels of the next turn.
+            // The rows that the row of windows before did not have, of the pixels of the next turn.
             if M == 1 {
-                (0..P * STRIDE).for_each(|j| S::prefetch(x.wrapping_add((K - 1) * row + (P * STRIDE + j) * pixel)));
+                for ky in K - STRIDE..K {
+                    (0..P * STRIDE).for_each(|j| S::prefetch(x.wrapping_add(ky * row + (P * STRIDE + j) * pixel)));
+                }
             }
             let lanes = epilogue.lanes::<S>(channel);
             let mut sums = [if plain { lanes.bias } else { S::splat(0.0) }; P];
@@ -106,14 +108,20 @@ unsafe fn turn<S: Simd, const K: usize, const STRIDE: usize, const M: usize, con
                 for (kx, weight) in weights.iter_mut().enumerate() {
                     *weight = S::load(w.add(kx * call.padded));
                 }
-                for j in 0..(P - 1) * STRIDE + K {
-                    let x = x.add(j * pixel);
-                    let v = if M == 1 { S::load(x) } else { S::load_twice(x) };
-                    for (kx, weight) in weights.iter().enumerate() {
-                        if j >= kx && (j - kx) % STRIDE == 0 && (j - kx) / STRIDE < P {
-                            let p = (j - kx) / STRIDE;
-                            sums[p] = S::mul_add(v, *weight, sums[p]);
+                // What a window sees of the row; from one window to the next it moves by the stride.
+                let read = |j: usize| if M == 1 { S::load(x.add(j * pixel)) } else { S::load_twice(x.add(j * pixel)) };
+                let mut seen = [S::splat(0.0); K];
+                for (j, seen) in seen.iter_mut().enumerate() {
+                    *seen = read(j);
+                }
+                for (p, sum) in sums.iter_mut().enumerate() {
+                    if p > 0 {
+                        for j in 0..K {
+                            seen[j] = if j + STRIDE < K { seen[j + STRIDE] } else { read(p * STRIDE + j) };
                         }
+                    }
+                    for (v, weight) in seen.iter().zip(&weights) {
+                        *sum = S::mul_add(*v, *weight, *sum);
                     }
                 }
             }

@@ -166,7 +166,11 @@ fn speed() {
         of.output = [0, 0, (out + 2) * channels, channels];
         let (x, w, b) = (numbers(of.reads(), 1), pack(&numbers(channels * k * k, 2), channels), numbers(channels, 3));
         let (macs, bytes) = (channels * out * out * k * k, 4 * (x.len() + channels * out * out));
-        let mut y = vec![0.0; of.writes()];
+        // As in a net: whole cache lines.
+        let (mut x_lines, mut y_lines) = (vec![0.0; x.len() + 16], vec![0.0; of.writes() + 16]);
+        let (at, y_at) = (x_lines.as_ptr().align_offset(64), y_lines.as_ptr().align_offset(64));
+        x_lines[at..][..x.len()].copy_from_slice(&x);
+        let (x, y) = (&x_lines[at..], &mut y_lines[y_at..]);
         let activation = Activation::Clamp { low: 0.0, high: 6.0 };
         let epilogue = Epilogue { bias: Some(&b), activation, ..Epilogue::default() };
         let runs: Vec<_> = Isa::available().into_iter().flat_map(|isa| [(isa, 1), (isa, 2)]).collect();
@@ -176,7 +180,7 @@ fn speed() {
                 let threads = Threads::shared(*threads);
                 for _ in 0..2 {
                     let since = Instant::now();
-                    of.run(*isa, &threads, &x, &w, &epilogue, &mut y);
+                    of.run(*isa, &threads, x, &w, &epilogue, y);
                     *best = since.elapsed().as_secs_f64().min(*best);
                 }
             }
