@@ -64,7 +64,7 @@ impl Gemm<'_> {
         if let PanelData::F32(data) = &self.w.data {
             assert!(data.len() >= last, "the packed columns are too short");
         }
-        self.epilogue.check(width, self.w.n, rows);
+        self.epilogue.check(self.w.n, isa.lanes(), rows);
     }
 
     /// As [`Gemm::run`], of what was [checked](Gemm::check).

@@ -6,6 +6,7 @@ pub(crate) mod aligned;
 pub(crate) mod binary;
 pub(crate) mod chain;
 pub(crate) mod copy;
+pub(crate) mod depthwise;
 pub(crate) mod epilogue;
 pub(crate) mod gather;
 pub(crate) mod gemm;

@@ -45,6 +45,13 @@ impl Simd for Avx2 {
         if n == 8 { unsafe { _mm256_loadu_ps(p) } } else { unsafe { _mm256_maskload_ps(p, first(n)) } }
     }
     #[inline(always)]
+    unsafe fn load_twice(p: *const f32) -> __m256 {
+        unsafe {
+            let each = _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3);
+            _mm256_permutevar8x32_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), each)
+        }
+    }
+    #[inline(always)]
     unsafe fn store(p: *mut f32, v: __m256) {
         unsafe { _mm256_storeu_ps(p, v) }
     }

@@ -33,6 +33,13 @@ impl Simd for Avx512 {
         unsafe { _mm512_maskz_loadu_ps(first(n), p) }
     }
     #[inline(always)]
+    unsafe fn load_twice(p: *const f32) -> __m512 {
+        unsafe {
+            let each = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+            _mm512_permutexvar_ps(each, _mm512_castps256_ps512(_mm256_loadu_ps(p)))
+        }
+    }
+    #[inline(always)]
     unsafe fn store(p: *mut f32, v: __m512) {
         unsafe { _mm512_storeu_ps(p, v) }
     }

@@ -114,6 +114,8 @@ pub(crate) trait Simd: Copy + 'static {
     unsafe fn load(p: *const f32) -> Self::V;
     /// The first `n <= LANES` elements, and zeros.
     unsafe fn load_first(p: *const f32, n: usize) -> Self::V;
+    /// `LANES / 2` elements, each twice: the first two are the same.
+    unsafe fn load_twice(p: *const f32) -> Self::V;
     /// `LANES` elements.
     unsafe fn store(p: *mut f32, v: Self::V);
     /// The first `n <= LANES` elements; nothing is written behind them.

@@ -39,6 +39,13 @@ impl Simd for Neon {
         unsafe { vld1q_f32(Scalar::load_first(p, n).as_ptr()) }
     }
     #[inline(always)]
+    unsafe fn load_twice(p: *const f32) -> float32x4_t {
+        unsafe {
+            let two = vld1_f32(p);
+            vcombine_f32(vdup_lane_f32::<0>(two), vdup_lane_f32::<1>(two))
+        }
+    }
+    #[inline(always)]
     unsafe fn store(p: *mut f32, v: float32x4_t) {
         unsafe { vst1q_f32(p, v) }
     }

@@ -53,6 +53,11 @@ impl Simd for Scalar {
         v
     }
     #[inline(always)]
+    unsafe fn load_twice(p: *const f32) -> V {
+        let [a, b] = unsafe { p.cast::<[f32; 2]>().read_unaligned() };
+        [a, a, b, b]
+    }
+    #[inline(always)]
     unsafe fn store(p: *mut f32, v: V) {
         unsafe { p.cast::<V>().write_unaligned(v) }
     }

@@ -53,6 +53,9 @@ unsafe fn generic<S: Simd>(a: &[f32; 16], b: &[f32; 16], c: &[f32; 16], n: usize
         let mut o = [0f32; 16];
         S::store(o.as_mut_ptr(), S::add(S::load_u8(bytes.as_ptr()), S::load_i8(bytes.as_ptr().cast())));
         out.push(o);
+        let mut o = [0f32; 16];
+        S::store(o.as_mut_ptr(), S::load_twice(a.as_ptr()));
+        out.push(o);
         S::prefetch(a.as_ptr());
         S::prefetch_write(a.as_ptr());
         out.push([S::reduce_add(S::splat(1.5)) / S::LANES as f32; 16]);
@@ -108,6 +111,7 @@ fn expected(a: &[f32; 16], b: &[f32; 16], c: &[f32; 16], n: usize, lanes: usize)
         [sum, max, min].repeat(6)[..16].try_into().unwrap(),
         std::array::from_fn(|i| if i < lanes { half(a[i]) } else { 0.0 }),
         std::array::from_fn(|i| if i < lanes { f32::from(byte(a[i])) + f32::from(byte(a[i]) as i8) } else { 0.0 }),
+        std::array::from_fn(|i| if i < lanes { a[i / 2] } else { 0.0 }),
         [1.5; 16],
     ]
 }

@@ -33,6 +33,8 @@ pub(super) type Panic = Box<dyn Any + Send>;
 pub(super) struct Waiting {
     /// A helper that looks for work.
     helper: Duration,
+    /// How much of that without letting others run in between.
+    alone: Duration,
     /// A caller that waits for a helper's end, in turns of a spin loop.
     caller: u32,
 }
@@ -42,9 +44,9 @@ impl Waiting {
     /// cores, one that spins keeps another from working.
     pub(super) fn of(threads: usize, cores: usize) -> Waiting {
         if threads <= cores {
-            Waiting { helper: Duration::from_micros(100), caller: 2000 }
+            Waiting { helper: Duration::from_micros(100), alone: Duration::from_micros(5), caller: 2000 }
         } else {
-            Waiting { helper: Duration::from_micros(2), caller: 20 }
+            Waiting { helper: Duration::from_micros(2), alone: Duration::ZERO, caller: 20 }
         }
     }
 }
@@ -170,7 +172,12 @@ impl Slot {
             // The clock takes as long as some turns do.
             if cfg!(not(loom)) {
                 (0..16).for_each(|_| std::hint::spin_loop());
-                if since.get_or_insert_with(Instant::now).elapsed() < waiting.helper {
+                let spun = since.get_or_insert_with(Instant::now).elapsed();
+                if spun > waiting.alone {
+                    // It may be the caller that cannot run because of this thread: where cores are busy, both may be on one.
+                    yield_now();
+                }
+                if spun < waiting.helper {
                     continue;
                 }
             }
