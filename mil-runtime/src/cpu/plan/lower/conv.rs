@@ -12,7 +12,7 @@ use super::{
         step::{Machine, Work},
         tensor::{Layout, Tensor},
     },
-    Packed,
+    Packed, depthwise,
     epilogue::Ending,
 };
 use crate::{
@@ -22,10 +22,12 @@ use crate::{
             offsets::Offsets,
             panels::{Panels, Source},
         },
-        reference::window::Axis,
+        reference::window,
     },
     tensor::{AnyTensor, Data},
 };
+
+pub(super) use window::Axis;
 
 /// The axes of a convolution; `None` if it is empty, or its windows are so much larger than what they lie on that margins would be mostly memory.
 fn axes(node: &Node, op: &Conv) -> Option<Vec<Axis>> {
@@ -67,13 +69,15 @@ pub(super) fn conv(b: &mut Builder<'_>, node: &Node) -> Option<()> {
     Some(())
 }
 
-struct ConvProducer {
-    x: ValueId,
-    axes: Vec<Axis>,
-    weight: Arc<AnyTensor>,
-    weight_id: Option<ValueId>,
-    bias: Option<Vec<f32>>,
-    groups: usize,
+/// A convolution that has yet to be emitted.
+pub(super) struct ConvProducer {
+    pub(super) x: ValueId,
+    /// The spatial dimensions.
+    pub(super) axes: Vec<Axis>,
+    pub(super) weight: Arc<AnyTensor>,
+    pub(super) weight_id: Option<ValueId>,
+    pub(super) bias: Option<Vec<f32>>,
+    pub(super) groups: usize,
 }
 
 /// One product per group of channels.
@@ -130,10 +134,14 @@ impl ConvProducer {
         }
     }
 
-    /// Where the windows begin in the buffer, image by image. Margins are there, so that none begins before the buffer.
+    /// Where the first window begins in the buffer. Margins are there, so that it does not begin before the buffer.
+    pub(super) fn first_window(&self, x: &Tensor) -> usize {
+        x.offset - self.axes.iter().enumerate().map(|(i, a)| a.pad[0] * x.strides[i + 2]).sum::<usize>()
+    }
+
+    /// Where the windows begin in the buffer, image by image.
     fn windows(&self, x: &Tensor) -> Vec<usize> {
-        let first = self.axes.iter().enumerate().map(|(i, a)| a.pad[0] * x.strides[i + 2]).sum::<usize>();
-        let mut at = vec![x.offset - first];
+        let mut at = vec![self.first_window(x)];
         let along = self.axes.iter().enumerate().map(|(i, a)| (a.places, a.stride * x.strides[i + 2]));
         for (places, stride) in [(x.shape[0], x.strides[0])].into_iter().chain(along) {
             at = at.into_iter().flat_map(|o| (0..places).map(move |p| o + p * stride)).collect();
@@ -154,6 +162,9 @@ impl Producer for ConvProducer {
     fn emit(self: Box<Self>, b: &mut Builder<'_>, to: &Tensor, joined: &Joined) -> Option<Vec<Stage>> {
         let margins: Vec<(usize, usize)> = self.axes.iter().map(Axis::margins).collect();
         let x = b.tensor(self.x, &Want::ChannelsLast(margins))?;
+        if depthwise::fits(&self) {
+            return depthwise::emit(&self, b, &x, to, joined);
+        }
         let panels = self.panels(b);
         let (inner, outputs, rank) = (self.weight.shape()[1], to.shape[1], x.rank());
         let (ending, rest) = Ending::of(b, joined, to, 1, self.bias.as_deref(), self.groups);

@@ -12,7 +12,6 @@ use crate::cpu::{
         binary::Binary,
         epilogue::{Activation, Epilogue, Residual, Then},
         offsets::Offsets,
-        panels,
         unary::Unary,
     },
     options::Numerics,
@@ -36,6 +35,13 @@ enum Kind {
     Clamp(f32, f32),
     Leaky(f32),
     Prelu(Vec<Vec<f32>>),
+}
+
+/// Zeros behind, up to whole vectors of whatever instruction set.
+fn padded(v: &[f32]) -> Vec<f32> {
+    let mut v = v.to_vec();
+    v.resize(v.len().next_multiple_of(16), 0.0);
+    v
 }
 
 /// How far the stages have come.
@@ -72,14 +78,12 @@ impl Ending {
         bias: Option<&[f32]>,
         groups: usize,
     ) -> (Ending, Vec<Stage>) {
-        let (isa, strict) = (b.planner.isa, b.planner.numerics == Numerics::Strict);
+        let strict = b.planner.numerics == Numerics::Strict;
         let channels = to.shape[axis];
         let half = joined.dtype == DType::F16;
         let (mut scale, mut bias) = (None::<Vec<f32>>, bias.map(<[f32]>::to_vec));
         let per_group = channels / groups;
-        let split = |v: Vec<f32>| -> Vec<Vec<f32>> {
-            v.chunks(per_group).map(|v| panels::pad(isa, v.iter().copied(), per_group)).collect()
-        };
+        let split = |v: Vec<f32>| -> Vec<Vec<f32>> { v.chunks(per_group).map(|v| padded(v)).collect() };
         let mut ending = Ending { half, ..Ending::default() };
         let (mut slot, mut at) = (Slot::Sum, 0);
         let mut stages = &joined.stages[..];

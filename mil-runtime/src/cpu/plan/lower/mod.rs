@@ -13,6 +13,7 @@ use super::{
 use crate::cpu::kernels::{copy::Copy, panels::Panels};
 
 mod conv;
+mod depthwise;
 mod elementwise;
 mod epilogue;
 mod matmul;
@@ -39,7 +40,7 @@ pub(super) fn lower(b: &mut Builder<'_>, node: &Node) -> bool {
         "linear" => matmul::linear(b, node),
         "matmul" => matmul::matmul(b, node),
         "max_pool" | "avg_pool" | "l2_pool" => pool::lower(b, node),
-        "softmax" | "layer_norm" => norm::lower(b, node),
+        "softmax" | "layer_norm" | "instance_norm" | "l2_norm" | "local_response_norm" => norm::lower(b, node),
         name if name.starts_with("reduce_") => reduce::lower(b, node),
         _ => shape::lower(b, node).or_else(|| elementwise::lower(b, node)),
     };
