@@ -1,6 +1,6 @@
 //! Where the rows of a matrix begin, which need not be at equal distances.
 
-/// Ascending offsets, in elements, with what a kernel must know to stay inside its slices.
+/// Offsets, in elements, with what a kernel must know to stay inside its slices.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Offsets {
     at: Vec<u32>,
@@ -13,7 +13,11 @@ impl Offsets {
     pub(crate) fn new(at: impl IntoIterator<Item = usize>) -> Option<Offsets> {
         let at = at.into_iter().map(|o| u32::try_from(o).ok()).collect::<Option<Vec<u32>>>()?;
         let max = at.iter().max().map_or(0, |m| *m as usize);
-        let gap = at.windows(2).map(|w| w[1].saturating_sub(w[0]) as usize).min().unwrap_or(usize::MAX);
+        let ascend = at.is_sorted();
+        let mut sorted = if ascend { vec![] } else { at.clone() };
+        sorted.sort_unstable();
+        let order = if ascend { &at } else { &sorted };
+        let gap = order.windows(2).map(|w| (w[1] - w[0]) as usize).min().unwrap_or(usize::MAX);
         Some(Offsets { at, max, gap })
     }
 
@@ -32,7 +36,7 @@ impl Offsets {
         self.max
     }
 
-    /// The smallest distance from one to the next: rows of no more elements do not overlap. 0 if they do not ascend.
+    /// The smallest distance between two: rows of no more elements do not overlap.
     pub(crate) fn gap(&self) -> usize {
         self.gap
     }
@@ -46,7 +50,7 @@ mod tests {
     fn gaps_and_the_largest() {
         let o = Offsets::new([3, 5, 10]).unwrap();
         assert_eq!((o.at(), o.len(), o.max(), o.gap()), (&[3, 5, 10][..], 3, 10, 2));
-        assert_eq!(Offsets::new([5, 3]).unwrap().gap(), 0);
+        assert_eq!((Offsets::new([9, 3, 5]).unwrap().gap(), Offsets::new([3, 3]).unwrap().gap()), (2, 0));
         assert_eq!(Offsets::new([]).unwrap().max(), 0);
         assert!(Offsets::new([1 << 32]).is_none());
     }

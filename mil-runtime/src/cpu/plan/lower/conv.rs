@@ -13,7 +13,7 @@ use super::{
         tensor::{Layout, Tensor},
     },
     Packed, depthwise,
-    epilogue::Ending,
+    epilogue::{Can, Ending},
 };
 use crate::{
     cpu::{
@@ -167,7 +167,8 @@ impl Producer for ConvProducer {
         }
         let panels = self.panels(b);
         let (inner, outputs, rank) = (self.weight.shape()[1], to.shape[1], x.rank());
-        let (ending, rest) = Ending::of(b, joined, to, 1, self.bias.as_deref(), self.groups);
+        let (ending, rest) =
+            Ending::of(b, joined, to, 1, self.bias.as_deref(), Can { groups: self.groups, add: true, then: true });
         let windows = self.windows(&x);
         // Taps beside each other in memory are one run.
         let last = self.axes[rank - 3];

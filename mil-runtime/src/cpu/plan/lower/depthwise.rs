@@ -11,7 +11,7 @@ use super::{
     },
     Packed,
     conv::ConvProducer,
-    epilogue::Ending,
+    epilogue::{Can, Ending},
 };
 use crate::cpu::kernels::depthwise::{Depthwise, pack};
 
@@ -47,7 +47,7 @@ pub(super) fn emit(
     let numbers = conv.weight.to_f32().ok()?;
     let packed = b.planner.packed(conv.weight_id, "depthwise", || Packed::Depthwise(pack(&numbers, channels).into()));
     let Packed::Depthwise(weights) = packed else { unreachable!("packed under another name") };
-    let (ending, rest) = Ending::of(b, joined, to, 1, conv.bias.as_deref(), 1);
+    let (ending, rest) = Ending::of(b, joined, to, 1, conv.bias.as_deref(), Can { groups: 1, add: true, then: false });
     let rank = x.rank();
     // Batch, depth, height, width.
     let four = |t: &Tensor, stride: bool| {

@@ -44,6 +44,17 @@ fn padded(v: &[f32]) -> Vec<f32> {
     v
 }
 
+/// What a kernel can do.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Can {
+    /// In how many groups it has its channels.
+    pub(super) groups: usize,
+    /// Whether it can add another tensor.
+    pub(super) add: bool,
+    /// Whether it can go on with any function of an element.
+    pub(super) then: bool,
+}
+
 /// How far the stages have come.
 #[derive(PartialEq, PartialOrd)]
 enum Slot {
@@ -54,32 +65,17 @@ enum Slot {
 }
 
 impl Ending {
-    /// The same for a kernel that cannot add another tensor.
-    pub(super) fn without_residual(
-        b: &mut Builder<'_>,
-        joined: &Joined,
-        to: &Tensor,
-        axis: usize,
-    ) -> (Ending, Vec<Stage>) {
-        let adds = |s: &Stage| matches!(s, Stage::Binary { operand: Operand::Value(_), .. });
-        let at = joined.stages.iter().position(adds).unwrap_or(joined.stages.len());
-        let before = Joined { stages: joined.stages[..at].to_vec(), ..joined.clone() };
-        let (ending, mut rest) = Ending::of(b, &before, to, axis, None, 1);
-        rest.extend_from_slice(&joined.stages[at..]);
-        (ending, rest)
-    }
-
-    /// As many of the stages as the kernel can do whose channels are dimension `axis` of `to`, in groups; and those that are left.
+    /// As many of the stages as the kernel can do whose channels are dimension `axis` of `to`; and those that are left.
     pub(super) fn of(
         b: &mut Builder<'_>,
         joined: &Joined,
         to: &Tensor,
         axis: usize,
         bias: Option<&[f32]>,
-        groups: usize,
+        can: Can,
     ) -> (Ending, Vec<Stage>) {
         let strict = b.planner.numerics == Numerics::Strict;
-        let channels = to.shape[axis];
+        let (channels, groups) = (to.shape[axis], can.groups);
         let half = joined.dtype == DType::F16;
         let (mut scale, mut bias) = (None::<Vec<f32>>, bias.map(<[f32]>::to_vec));
         let per_group = channels / groups;
@@ -116,7 +112,9 @@ impl Ending {
                     bias = Some(old.iter().zip(&v).map(|(b, v)| b + sign * v).collect());
                     true
                 }
-                Stage::Binary { op: Binary::Add, operand: Operand::Value(value), .. } if slot < Slot::Residual => {
+                Stage::Binary { op: Binary::Add, operand: Operand::Value(value), .. }
+                    if can.add && slot < Slot::Residual =>
+                {
                     let same = b.values.get(value).is_some_and(|v| v.shape == to.shape);
                     let spatial = to.rank().saturating_sub(2);
                     let want =
@@ -143,6 +141,8 @@ impl Ending {
                         true
                     })
                 }
+                // The matrix kernel alone does that.
+                Stage::Unary(_) if !can.then => false,
                 Stage::Unary(op) => {
                     ending.then.push(Then::Unary(*op));
                     slot = Slot::Then;

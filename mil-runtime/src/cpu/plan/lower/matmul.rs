@@ -18,7 +18,7 @@ use super::{
         tensor::{Layout, Tensor},
     },
     Packed,
-    epilogue::Ending,
+    epilogue::{Can, Ending},
 };
 use crate::{
     cpu::kernels::{
@@ -185,7 +185,7 @@ impl Producer for PairsProducer {
         let pairs = batches(&x)?.into_iter().zip(batches(&y)?).zip(batches(to)?).map(|((x, y), o)| [x, y, o]).collect();
         let rows = |t: &Tensor| Offsets::new((0..to.shape[rank - 2]).map(|i| i * t.strides[t.rank() - 2]));
         // What is added lies differently for each pair: that is left to a chain.
-        let (ending, rest) = Ending::without_residual(b, joined, to, rank - 1);
+        let (ending, rest) = Ending::of(b, joined, to, rank - 1, None, Can { groups: 1, add: false, then: true });
         let products = Products {
             k: x.shape[x.rank() - 1],
             n: to.shape[rank - 1],
@@ -241,7 +241,8 @@ impl Producer for ProductProducer {
         let x = b.tensor(self.x, &Want::Rows)?;
         let panels = self.w.panels(b);
         let last = to.rank() - 1;
-        let (ending, rest) = Ending::of(b, joined, to, last, self.bias.as_deref(), 1);
+        let (ending, rest) =
+            Ending::of(b, joined, to, last, self.bias.as_deref(), Can { groups: 1, add: true, then: true });
         let mut reads = vec![x.buffer];
         reads.extend(ending.reads());
         let work = Product {
