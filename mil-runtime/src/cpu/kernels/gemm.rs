@@ -33,7 +33,7 @@ pub(crate) struct Gemm<'a> {
 }
 
 /// How many f32 of packed weights stay in the second-level cache while rows pass: the sums wait in `y` between parts.
-const PART: usize = 96 * 1024;
+const PART: usize = 24 * 1024;
 /// The same where weights are widened first, for which the memory is a buffer.
 const WIDE_PART: usize = 32 * 1024;
 /// How many elements of rows and results shall stay in the second-level cache while groups of columns pass.
