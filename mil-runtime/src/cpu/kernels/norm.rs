@@ -239,15 +239,20 @@ impl<S: Wide> Group<'_, S> {
             let (mut sum, mut squares) = ([zero; 2], [zero; 2]);
             for [from, _, _] in &self.op.runs {
                 let x = self.x.add(*from);
-                for i in (0..n).step_by(S::LANES) {
-                    let k = i / S::LANES % 2;
-                    let v = S::widen(if i < whole { S::load(x.add(i)) } else { S::load_first(x.add(i), n - i) });
-                    // Both are in registers only if no index is a variable.
-                    if k == 0 {
-                        (sum[0], squares[0]) = (S::add_wide(sum[0], v), S::mul_add_wide(v, v, squares[0]));
-                    } else {
-                        (sum[1], squares[1]) = (S::add_wide(sum[1], v), S::mul_add_wide(v, v, squares[1]));
+                let mut i = 0;
+                while i + 2 * S::LANES <= whole {
+                    let v = [S::widen(S::load(x.add(i))), S::widen(S::load(x.add(i + S::LANES)))];
+                    for k in 0..2 {
+                        sum[k] = S::add_wide(sum[k], v[k]);
+                        squares[k] = S::mul_add_wide(v[k], v[k], squares[k]);
                     }
+                    i += 2 * S::LANES;
+                }
+                while i < n {
+                    let v = S::widen(S::load_first(x.add(i), S::LANES.min(n - i)));
+                    sum[0] = S::add_wide(sum[0], v);
+                    squares[0] = S::mul_add_wide(v, v, squares[0]);
+                    i += S::LANES;
                 }
             }
             let sum = S::sum_wide(S::add_wide(sum[0], sum[1]));
@@ -262,17 +267,17 @@ impl<S: Wide> Group<'_, S> {
             let by = (S::splat_wide(mean), S::splat_wide(scale));
             for [from, to, at] in &self.op.runs {
                 let (x, out) = (self.x.add(*from), self.out.add(*to));
-                for i in (0..n).step_by(S::LANES) {
-                    let m = S::LANES.min(n - i);
-                    let (gamma, beta) = (
-                        parameter::<S>(self.gamma, if own { at + i } else { *at }, own, m),
-                        parameter::<S>(self.beta, if own { at + i } else { *at }, own, m),
-                    );
-                    if i < whole {
-                        S::store(out.add(i), self.result(S::load(x.add(i)), by, gamma, beta));
-                    } else {
-                        S::store_first(out.add(i), self.result(S::load_first(x.add(i), m), by, gamma, beta), m);
-                    }
+                for i in (0..whole).step_by(S::LANES) {
+                    let at = if own { at + i } else { *at };
+                    let gamma = parameter::<S>(self.gamma, at, own, S::LANES);
+                    let beta = parameter::<S>(self.beta, at, own, S::LANES);
+                    S::store(out.add(i), self.result(S::load(x.add(i)), by, gamma, beta));
+                }
+                if whole < n {
+                    let (at, m) = (if own { at + whole } else { *at }, n - whole);
+                    let (gamma, beta) = (parameter::<S>(self.gamma, at, own, m), parameter::<S>(self.beta, at, own, m));
+                    let v = self.result(S::load_first(x.add(whole), m), by, gamma, beta);
+                    S::store_first(out.add(whole), v, m);
                 }
             }
         }
@@ -360,7 +365,12 @@ impl<S: Wide> Group<'_, S> {
 /// # Safety
 /// They are there.
 #[inline(always)]
+#[allow(clippy::manual_map)]
 unsafe fn parameter<S: Wide>(from: Option<*const f32>, at: usize, own: bool, n: usize) -> Option<S::V> {
-    // SAFETY: as the caller vouches.
-    from.map(|p| unsafe { if own { S::load_first(p.add(at), n) } else { S::splat(*p.add(at)) } })
+    // A closure would not have the instruction set of what it is in.
+    match from {
+        // SAFETY: as the caller vouches.
+        Some(p) => Some(unsafe { if own { S::load_first(p.add(at), n) } else { S::splat(*p.add(at)) } }),
+        None => None,
+    }
 }

@@ -374,7 +374,7 @@ impl Row<'_> {
                 if K == SUM && exact {
                     v = S::mul(v, S::splat(1.0 / count));
                 } else if K == SUM {
-                    v = S::div(v, S::splat(count));
+                    v = quotient::<S>(v, S::splat(count), S::splat(1.0 / count));
                 } else if K == SQUARES {
                     v = S::sqrt(v);
                 }
@@ -388,6 +388,21 @@ impl Row<'_> {
                 }
             }
         }
+    }
+}
+
+/// `v / count`: a division takes longer than the sum that it is of. The remainder of a first quotient makes the second the one
+/// that rounding once gives; it is no number where the quotient is none or infinite.
+///
+/// # Safety
+/// `S` is of this machine.
+#[inline(always)]
+unsafe fn quotient<S: Simd>(v: S::V, count: S::V, reciprocal: S::V) -> S::V {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        let first = S::mul(v, reciprocal);
+        let remainder = S::neg_mul_add(first, count, v);
+        S::select(S::eq(remainder, remainder), S::mul_add(remainder, reciprocal, first), first)
     }
 }
 

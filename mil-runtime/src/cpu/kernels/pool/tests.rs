@@ -154,3 +154,27 @@ fn nothing_to_pool() {
     assert_eq!(out, [f32::NEG_INFINITY; 2]);
     Pool { images: 0, ..pool }.run(Isa::chosen(), &Threads::new(1), &[], &mut []);
 }
+
+#[test]
+fn means_are_rounded_once() {
+    // One element in a window of padding: its sum is the element, in whatever order.
+    for kernel in [3, 5, 7, 12] {
+        let axis = Axis { size: 1, places: 1, kernel, stride: 1, pad: [kernel - 1, 0] };
+        let place = Area { offset: 0, strides: [1000; 4] };
+        let axes = [Axis::UNIT, axis, axis];
+        let kind = Pooling::Average { exclude_padding: false };
+        let pool = Pool { kind, images: 1, channels: 1000, axes, input: place, output: place, half: false };
+        let mut x: Vec<f32> = (0..1000).map(|i| (i as f32 * 0.731).sin() * 7.0).collect();
+        x[..3].copy_from_slice(&[f32::INFINITY, f32::NEG_INFINITY, 0.0]);
+        for isa in Isa::available() {
+            let mut out = vec![77.0; 1000];
+            pool.run(isa, &Threads::new(1), &x, &mut out);
+            for (x, o) in x.iter().zip(&out) {
+                let e = x / (kernel * kernel) as f32;
+                // Plain code does not fuse the remainder's product.
+                let bound = if isa == Isa::SCALAR { 1.2e-7 * e.abs() } else { 0.0 };
+                assert!(*o == e || (o - e).abs() <= bound, "{isa:?}: {o} for {e}");
+            }
+        }
+    }
+}
