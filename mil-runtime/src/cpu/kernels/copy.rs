@@ -222,9 +222,11 @@ unsafe fn plain(to: *mut f32, t: [usize; 2], from: *const f32, f: [usize; 2], [r
 /// The sizes of tiles of at most [`HALVES`] elements, the longer along the loop in which the halves have the least stride.
 fn tiles(size: [usize; 2], strides: [usize; 2]) -> ([usize; 2], usize) {
     let near = usize::from(strides[1] <= strides[0]);
+    // Whole blocks of a transpose, where there are any.
+    let whole = |some: usize| if some > 16 { some - some % 16 } else { some };
     let mut tile = [0; 2];
-    tile[near] = size[near].min(HALVES / size[1 - near].clamp(1, 64));
-    tile[1 - near] = size[1 - near].min(HALVES / tile[near]);
+    tile[near] = size[near].min(whole(HALVES / size[1 - near].clamp(1, 64)));
+    tile[1 - near] = size[1 - near].min(whole(HALVES / tile[near]));
     (tile, near)
 }
 
