@@ -74,7 +74,7 @@ impl Copy {
 
     /// Calls `copy` for regions that make up all, each with pointers to its first elements in `to` and `from`. The elements of a region are in
     /// the slices, and those in `to` are its own.
-    fn each<T, F: Sync>(
+    fn each<T: Send, F: Sync>(
         &self,
         threads: &Threads,
         to: &mut [T],
@@ -119,7 +119,7 @@ impl Copy {
 struct Target<T>(*mut T);
 
 // SAFETY: whoever writes through the pointer vouches that no two threads do so at one place; numbers may go to other threads.
-unsafe impl<T> Sync for Target<T> {}
+unsafe impl<T: Send> Sync for Target<T> {}
 
 /// Two loops: their sizes, and the strides of each in what is written and what is read.
 #[derive(Clone, std::marker::Copy, Debug)]
