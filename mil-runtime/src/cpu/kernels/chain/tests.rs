@@ -187,7 +187,9 @@ proptest! {
                 for (x, got) in x.iter().zip(&got) {
                     let (a, b) = if swapped { (y, *x) } else { (*x, y) };
                     let truth = f64::from(a).powf(f64::from(b));
-                    prop_assert!(ulp(*got, truth) <= 1.01, "{isa:?}: {a:e} ^ {b}: {got:e} for {truth:e}");
+                    // A cube is rounded twice.
+                    let bound = if b == 3.0 { 1.5 } else { 1.01 };
+                    prop_assert!(ulp(*got, truth) <= bound, "{isa:?}: {a:e} ^ {b}: {got:e} for {truth:e}");
                 }
             }
         }
