@@ -43,8 +43,10 @@ pub(crate) struct Chain {
 
 /// Elements of a block.
 const BLOCK: usize = 1024;
-/// Rows shorter than this are taken several at once.
+/// Rows shorter than this are taken several at once;
 const SHORT: usize = 48;
+/// those shorter than this where they follow each other anyway.
+const SHORT_RUN: usize = 512;
 
 impl Chain {
     /// A chain over tensors of a shape. Elements of `out` must not overlap.
@@ -55,7 +57,8 @@ impl Chain {
         assert!(stages.iter().all(valid), "an operand for each stage");
         let rank = loops.shape.len();
         let (rows, row) = (loops.shape[rank - 2], loops.shape[rank - 1].max(1));
-        let short = row < SHORT && rows > 1;
+        let follow = loops.strides[..2].iter().all(|s| s[rank - 2..] == [row, 1]);
+        let short = rows > 1 && (row < SHORT || (follow && row < SHORT_RUN));
         let (depth, block, parts) = if short {
             let some = (BLOCK / row).min(rows);
             (rank - 2, [some, row], rows.div_ceil(some))
@@ -160,6 +163,8 @@ unsafe fn range_in<S: Simd>(
     let input_strides = if input.is_some() { inner(1) } else { out_strides };
     let mut scratch = [0f32; BLOCK];
     let mut other = [0f32; BLOCK];
+    // What `other` has: rows that are all the same stay for the next block.
+    let mut held = (std::ptr::null(), 0, 0);
     let mut walk = Walk::new(loops, chain.depth, range.start / chain.parts);
     let mut part = range.start % chain.parts;
     for _ in range {
@@ -193,7 +198,11 @@ unsafe fn range_in<S: Simd>(
                         Operand::One(at.read())
                     } else {
                         if !block.are_run(strides) {
-                            block.copy(other.as_mut_ptr(), at, strides, false);
+                            let is_held = strides[0] == 0 && (held.0, held.1) == (at, strides[1]) && held.2 >= n;
+                            if !is_held {
+                                block.copy(other.as_mut_ptr(), at, strides, false);
+                                held = if strides[0] == 0 { (at, strides[1], n) } else { (std::ptr::null(), 0, 0) };
+                            }
                             at = other.as_ptr();
                         }
                         Operand::Run(at)

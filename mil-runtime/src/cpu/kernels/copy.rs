@@ -74,7 +74,7 @@ impl Copy {
 
     /// Calls `copy` for regions that make up all, each with pointers to its first elements in `to` and `from`. The elements of a region are in
     /// the slices, and those in `to` are its own.
-    fn each<T, F: Sync>(
+    fn each<T: Send, F: Sync>(
         &self,
         threads: &Threads,
         to: &mut [T],
@@ -119,7 +119,7 @@ impl Copy {
 struct Target<T>(*mut T);
 
 // SAFETY: whoever writes through the pointer vouches that no two threads do so at one place; numbers may go to other threads.
-unsafe impl<T> Sync for Target<T> {}
+unsafe impl<T: Send> Sync for Target<T> {}
 
 /// Two loops: their sizes, and the strides of each in what is written and what is read.
 #[derive(Clone, std::marker::Copy, Debug)]
@@ -222,9 +222,11 @@ unsafe fn plain(to: *mut f32, t: [usize; 2], from: *const f32, f: [usize; 2], [r
 /// The sizes of tiles of at most [`HALVES`] elements, the longer along the loop in which the halves have the least stride.
 fn tiles(size: [usize; 2], strides: [usize; 2]) -> ([usize; 2], usize) {
     let near = usize::from(strides[1] <= strides[0]);
+    // Whole blocks of a transpose, where there are any.
+    let whole = |some: usize| if some > 16 { some - some % 16 } else { some };
     let mut tile = [0; 2];
-    tile[near] = size[near].min(HALVES / size[1 - near].clamp(1, 64));
-    tile[1 - near] = size[1 - near].min(HALVES / tile[near]);
+    tile[near] = size[near].min(whole(HALVES / size[1 - near].clamp(1, 64)));
+    tile[1 - near] = size[1 - near].min(whole(HALVES / tile[near]));
     (tile, near)
 }
 

@@ -46,13 +46,14 @@ pub(crate) fn apart(shape: &[usize], keys: &[u8], gaps: &[usize], offset: usize)
 pub(crate) fn shapes() -> impl Strategy<Value = Vec<usize>> {
     prop_oneof![
         8 => prop::collection::vec(prop_oneof![6 => 1usize..6, 1 => Just(0usize), 2 => 6usize..20], 0..5),
-        2 => (1usize..3, prop::sample::select(&[1usize, 3, 40, 70][..]), 1000usize..2100).prop_map(|(a, b, c)| vec![a, c, b]),
+        2 => (1usize..3, prop::sample::select(&[1usize, 3, 20, 50][..]), 500usize..1100).prop_map(|(a, b, c)| vec![a, c, b]),
         1 => (1usize..3, 1000usize..2100).prop_map(|(a, c)| vec![a, c]),
     ]
 }
 
-fn length(shape: &[usize], view: &View) -> usize {
-    indices(shape).iter().map(|i| place(view, i) + 1).max().unwrap_or(0)
+/// How many elements a view needs.
+pub(crate) fn length(shape: &[usize], view: &View) -> usize {
+    if shape.contains(&0) { 0 } else { place(view, &shape.iter().map(|n| n - 1).collect::<Vec<_>>()) + 1 }
 }
 
 fn meaning(op: Binary, x: f32, y: f32) -> f32 {
@@ -134,15 +135,17 @@ proptest! {
             if plain[1] { View::contiguous(&shape) } else { free(2) },
         ];
         let input = if in_place || plain[2] { out.clone() } else { free(3) };
-        let values: Vec<Vec<f32>> = operands.iter().map(|v| filled(&numbers, length(&shape, v))).collect();
-        let slices: Vec<&[f32]> = values.iter().map(Vec::as_slice).collect();
+        // Two views of one slice.
+        let values = filled(&numbers, operands.iter().map(|v| length(&shape, v)).max().unwrap());
+        let slices = [&values[..]; 2];
         let from = filled(&numbers, length(&shape, &input));
         let chain = Chain::new(&shape, out.clone(), input.clone(), operands.clone(), stages.clone());
+        let all = indices(&shape);
         for isa in Isa::available() {
             let blank = vec![77f32; length(&shape, &out) + 9];
             let mut expected = blank.clone();
-            for index in indices(&shape) {
-                let mut v = from[place(&input, &index)];
+            for index in &all {
+                let mut v = from[place(&input, index)];
                 for stage in &stages {
                     v = match *stage {
                         Stage::Unary(op) => {
@@ -152,16 +155,16 @@ proptest! {
                         }
                         Stage::Half => f16::from_f32(v).to_f32(),
                         Stage::Binary { op, operand, swapped } => {
-                            let y = values[operand][place(&operands[operand], &index)];
+                            let y = values[place(&operands[operand], index)];
                             if swapped { meaning(op, y, v) } else { meaning(op, v, y) }
                         }
                     };
                 }
-                expected[place(&out, &index)] = v;
+                expected[place(&out, index)] = v;
             }
             let mut got = blank.clone();
             if in_place {
-                indices(&shape).iter().for_each(|i| got[place(&out, i)] = from[place(&out, i)]);
+                all.iter().for_each(|i| got[place(&out, i)] = from[place(&out, i)]);
             }
             let input = (!in_place).then_some(&from[..]);
             chain.run(isa, &Threads::new(threads), &mut got, input, &slices);
@@ -184,7 +187,9 @@ proptest! {
                 for (x, got) in x.iter().zip(&got) {
                     let (a, b) = if swapped { (y, *x) } else { (*x, y) };
                     let truth = f64::from(a).powf(f64::from(b));
-                    prop_assert!(ulp(*got, truth) <= 1.01, "{isa:?}: {a:e} ^ {b}: {got:e} for {truth:e}");
+                    // A cube is rounded twice.
+                    let bound = if b == 3.0 { 1.5 } else { 1.01 };
+                    prop_assert!(ulp(*got, truth) <= bound, "{isa:?}: {a:e} ^ {b}: {got:e} for {truth:e}");
                 }
             }
         }

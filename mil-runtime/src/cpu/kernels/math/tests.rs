@@ -131,7 +131,7 @@ fn operands(low: f32, high: f32) -> Vec<f32> {
     } else if cfg!(debug_assertions) {
         6_000
     } else {
-        4_000_000
+        400_000
     };
     let patterns = (0..count).map(|i| f32::from_bits((u64::from(i) * (1 << 32) / u64::from(count)) as u32));
     let range = (0..count)
