@@ -6,3 +6,4 @@ pub(crate) mod depthwise;
 pub(crate) mod epilogue;
 pub(crate) mod simd;
 pub(crate) mod threads;
+pub(crate) mod winograd;
