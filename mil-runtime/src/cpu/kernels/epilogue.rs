@@ -1,5 +1,7 @@
 //! What becomes of a sum of products before it is stored: the ops that follow a convolution or a product of matrices.
 
+use half::f16;
+
 use super::simd::Simd;
 
 /// What becomes of a sum before it is stored, in this order. Channels are the elements that lie together.
@@ -82,15 +84,22 @@ impl Epilogue<'_> {
                 },
                 low: S::splat(low),
                 high: S::splat(high),
+                half: self.half,
             }
         }
     }
 
-    /// Whether a clamp and a bias is all; [`Lanes::clamp`] does that faster than [`Lanes::finish`].
+    /// Whether a bias, rounding and a clamp is all; [`Lanes::clamp`] does that faster than [`Lanes::finish`].
     #[inline(always)]
     pub(crate) fn is_plain(&self) -> bool {
-        let bends = matches!(self.activation, Activation::Prelu(_) | Activation::Leaky(_));
-        !self.half && !bends && self.scale.is_none() && self.residual.is_none()
+        let exact = |x: f32| !self.half || f16::from_f32(x).to_f32() == x;
+        let clamps = match self.activation {
+            Activation::None => true,
+            // What is f16 is so still between numbers that are: to round again would change nothing.
+            Activation::Clamp { low, high } => exact(low) && exact(high),
+            Activation::Prelu(_) | Activation::Leaky(_) => false,
+        };
+        clamps && self.scale.is_none() && self.residual.is_none()
     }
 }
 
@@ -122,15 +131,26 @@ pub(crate) struct Lanes<S: Simd> {
     slope: S::V,
     low: S::V,
     high: S::V,
+    half: bool,
 }
 
 impl<S: Simd> Lanes<S> {
-    /// The activation of a [plain](Epilogue::is_plain) epilogue, of a sum with the bias.
+    /// What a [plain](Epilogue::is_plain) epilogue makes of a sum with the bias.
     ///
     /// # Safety
     /// The instruction set of `S`.
     #[inline(always)]
     pub(crate) unsafe fn clamp(&self, x: S::V) -> S::V {
+        // SAFETY: the caller vouches for it.
+        unsafe { self.limit(if self.half { S::half(x) } else { x }) }
+    }
+
+    /// Between the least and the greatest.
+    ///
+    /// # Safety
+    /// The instruction set of `S`.
+    #[inline(always)]
+    unsafe fn limit(&self, x: S::V) -> S::V {
         // SAFETY: the caller vouches for it. The number stands second: it is what comes of NaN.
         unsafe { S::min(self.high, S::max(self.low, x)) }
     }
@@ -150,7 +170,7 @@ impl<S: Simd> Lanes<S> {
             }
             match epilogue.activation {
                 Activation::None => x,
-                Activation::Clamp { .. } => half::<S>(epilogue, self.clamp(x)),
+                Activation::Clamp { .. } => half::<S>(epilogue, self.limit(x)),
                 Activation::Prelu(_) | Activation::Leaky(_) => {
                     half::<S>(epilogue, S::select(S::lt(x, S::splat(0.0)), S::mul(x, self.slope), x))
                 }
