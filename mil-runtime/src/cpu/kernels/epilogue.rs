@@ -1,5 +1,7 @@
 //! What becomes of a sum before it is stored.
 
+use half::f16;
+
 use super::{offsets::Offsets, simd::Simd, unary::Unary};
 
 /// In this order: `activation(sum * scale + bias + residual)`.
@@ -114,6 +116,10 @@ impl Epilogue<'_> {
                     let (low, high) = (S::splat(low), S::splat(high));
                     // In this order a NaN stays one.
                     each!(p, n => S::min(high, S::max(low, acc[p][n])));
+                    // The bounds need not be f16.
+                    if self.half {
+                        each!(p, n => S::half(acc[p][n]));
+                    }
                 }
                 Activation::Leaky(slope) => {
                     let slope = S::splat(slope);
@@ -147,31 +153,57 @@ impl Epilogue<'_> {
     pub(crate) unsafe fn lanes<S: Simd>(&self, channel: usize) -> Lanes<S> {
         // SAFETY: the caller vouches for both.
         unsafe {
-            let load = |x: Option<&[f32]>, none| x.map_or(S::splat(none), |x| S::load(x.as_ptr().add(channel)));
             let (low, high) = match self.activation {
                 Activation::Clamp { low, high } => (low, high),
                 _ => (f32::NEG_INFINITY, f32::INFINITY),
             };
             Lanes {
-                scale: load(self.scale, 1.0),
-                bias: load(self.bias, 0.0),
+                scale: load::<S>(self.scale, channel, 1.0),
+                bias: load::<S>(self.bias, channel, 0.0),
                 slope: match self.activation {
-                    Activation::Prelu(slopes) => load(Some(slopes), 0.0),
+                    Activation::Prelu(slopes) => load::<S>(Some(slopes), channel, 0.0),
                     Activation::Leaky(slope) => S::splat(slope),
                     _ => S::splat(1.0),
                 },
                 low: S::splat(low),
                 high: S::splat(high),
+                half: self.half,
             }
         }
     }
 
-    /// Whether a clamp and a bias is all; [`Lanes::clamp`] does that faster than [`Lanes::finish`].
+    /// Whether a bias, rounding and a clamp is all; [`Lanes::clamp`] does that faster than [`Lanes::finish`].
     #[inline(always)]
     pub(crate) fn is_plain(&self) -> bool {
-        let bends = matches!(self.activation, Activation::Prelu(_) | Activation::Leaky(_));
-        !self.half && !bends && self.scale.is_none() && self.residual.is_none()
+        let exact = |x: f32| !self.half || f16::from_f32(x).to_f32() == x;
+        let clamps = match self.activation {
+            Activation::None => true,
+            // What is f16 is so still between numbers that are: to round again would change nothing.
+            Activation::Clamp { low, high } => exact(low) && exact(high),
+            Activation::Prelu(_) | Activation::Leaky(_) => false,
+        };
+        clamps && self.scale.is_none() && self.residual.is_none()
     }
+}
+
+/// What there is for the channels of a vector, or else `none`. (A closure need not be inlined, and then lacks the instruction set.)
+///
+/// # Safety
+/// As for [`Epilogue::lanes`].
+#[inline(always)]
+unsafe fn load<S: Simd>(x: Option<&[f32]>, channel: usize, none: f32) -> S::V {
+    // SAFETY: the caller vouches for both.
+    unsafe { if let Some(x) = x { S::load(x.as_ptr().add(channel)) } else { S::splat(none) } }
+}
+
+/// Rounded to f16, if so wanted.
+///
+/// # Safety
+/// The instruction set of `S`.
+#[inline(always)]
+unsafe fn half<S: Simd>(epilogue: &Epilogue<'_>, x: S::V) -> S::V {
+    // SAFETY: the caller vouches for it.
+    if epilogue.half { unsafe { S::half(x) } } else { x }
 }
 
 /// An epilogue for the channels of a vector.
@@ -182,15 +214,26 @@ pub(crate) struct Lanes<S: Simd> {
     slope: S::V,
     low: S::V,
     high: S::V,
+    half: bool,
 }
 
 impl<S: Simd> Lanes<S> {
-    /// The activation of a [plain](Epilogue::is_plain) epilogue, of a sum with the bias.
+    /// What a [plain](Epilogue::is_plain) epilogue makes of a sum with the bias.
     ///
     /// # Safety
     /// The instruction set of `S`.
     #[inline(always)]
     pub(crate) unsafe fn clamp(&self, x: S::V) -> S::V {
+        // SAFETY: the caller vouches for it.
+        unsafe { self.limit(if self.half { S::half(x) } else { x }) }
+    }
+
+    /// Between the least and the greatest.
+    ///
+    /// # Safety
+    /// The instruction set of `S`.
+    #[inline(always)]
+    unsafe fn limit(&self, x: S::V) -> S::V {
         // SAFETY: the caller vouches for it. The number stands second: it is what comes of NaN.
         unsafe { S::min(self.high, S::max(self.low, x)) }
     }
@@ -203,17 +246,16 @@ impl<S: Simd> Lanes<S> {
     pub(crate) unsafe fn finish(&self, epilogue: &Epilogue<'_>, x: S::V, residual: Option<S::V>) -> S::V {
         // SAFETY: the caller vouches for it.
         unsafe {
-            let half = |x| if epilogue.half { S::half(x) } else { x };
             let x = if epilogue.scale.is_some() { S::mul(x, self.scale) } else { x };
-            let mut x = half(if epilogue.bias.is_some() { S::add(x, self.bias) } else { x });
+            let mut x = half::<S>(epilogue, if epilogue.bias.is_some() { S::add(x, self.bias) } else { x });
             if let Some(residual) = residual {
-                x = half(S::add(x, residual));
+                x = half::<S>(epilogue, S::add(x, residual));
             }
             match epilogue.activation {
                 Activation::None => x,
-                Activation::Clamp { .. } => half(self.clamp(x)),
+                Activation::Clamp { .. } => half::<S>(epilogue, self.limit(x)),
                 Activation::Prelu(_) | Activation::Leaky(_) => {
-                    half(S::select(S::lt(x, S::splat(0.0)), S::mul(x, self.slope), x))
+                    half::<S>(epilogue, S::select(S::lt(x, S::splat(0.0)), S::mul(x, self.slope), x))
                 }
             }
         }
@@ -236,11 +278,12 @@ impl<S: Simd> Lanes<S> {
     ) {
         // SAFETY: the caller vouches for all of it.
         unsafe {
-            let residual = epilogue.residual.map(|residual| {
+            let mut its = None;
+            if let Some(residual) = &epilogue.residual {
                 let at = *residual.at.at().get_unchecked(pixel) as usize + channel;
-                S::load_first(residual.data.as_ptr().add(at), n)
-            });
-            S::store_first(y, self.finish(epilogue, x, residual), n);
+                its = Some(S::load_first(residual.data.as_ptr().add(at), n));
+            }
+            S::store_first(y, self.finish(epilogue, x, its), n);
         }
     }
 }

@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use super::{
     aligned::Aligned,
     epilogue::{Epilogue, Then},
-    offsets::Offsets,
+    offsets::{Offsets, Rows},
     panels::{Group, PanelData, Panels, padded},
     simd::{Isa, Set, Simd, dispatch, scalar::Scalar},
     threads::{Shared, Threads},
@@ -21,14 +21,14 @@ use super::{
 pub(crate) struct Gemm<'a> {
     pub(crate) x: &'a [f32],
     /// Where each row's first run begins in `x`.
-    pub(crate) rows: &'a Offsets,
+    pub(crate) rows: Rows<'a>,
     /// Where a row's runs begin, from its first on.
     pub(crate) runs: &'a Offsets,
     /// The elements of a run.
     pub(crate) len: usize,
     pub(crate) w: &'a Panels,
     /// Where each row of the result begins in `y`.
-    pub(crate) y_rows: &'a Offsets,
+    pub(crate) y_rows: Rows<'a>,
     pub(crate) epilogue: Epilogue<'a>,
 }
 
@@ -50,14 +50,14 @@ impl Gemm<'_> {
 
     /// Panics unless all that is read and written is inside the slices, `y` of this length.
     pub(super) fn check(&self, isa: Isa, y: usize) {
-        let rows = self.rows.len();
+        let rows = self.rows.at.len();
         if rows == 0 || self.w.n == 0 {
             return;
         }
         assert_eq!(self.runs.len() * self.len, self.w.k, "rows are as long as the columns");
-        assert!(self.w.k == 0 || self.rows.max() + self.runs.max() + self.len <= self.x.len(), "x is too short");
-        assert!(self.y_rows.len() >= rows && self.y_rows.max() + self.w.n <= y, "y is too short");
-        assert!(self.y_rows.gap() >= self.w.n, "rows of y overlap");
+        assert!(self.w.k == 0 || self.rows.max + self.runs.max() + self.len <= self.x.len(), "x is too short");
+        assert!(self.y_rows.at.len() >= rows && self.y_rows.max + self.w.n <= y, "y is too short");
+        assert!(self.y_rows.gap >= self.w.n, "rows of y overlap");
         let width = padded(isa, self.w.n);
         let last = self.w.groups.last().map_or(0, |g| g.start + self.w.k * g.blocks * isa.lanes());
         assert_eq!(last, self.w.k * width, "the columns are packed for {isa:?}");
@@ -72,7 +72,7 @@ impl Gemm<'_> {
     /// # Safety
     /// It was checked, and nobody else reads or writes the elements of the result meanwhile.
     pub(super) unsafe fn run_at(&self, isa: Isa, threads: &Threads, y: Shared<'_>) {
-        let (rows, groups) = (self.rows.len(), self.w.groups.len());
+        let (rows, groups) = (self.rows.at.len(), self.w.groups.len());
         if rows == 0 || groups == 0 {
             return;
         }
@@ -138,12 +138,12 @@ impl Gemm<'_> {
                     let p = size + usize::from(i < larger);
                     let tile = Tile {
                         x: self.x.as_ptr().wrapping_add(at),
-                        rows: &self.rows.at()[row..row + p],
+                        rows: &self.rows.at[row..row + p],
                         runs: &runs[run..end],
                         len: to - at,
                         w,
                         y: y.as_mut_ptr(),
-                        y_rows: &self.y_rows.at()[row..row + p],
+                        y_rows: &self.y_rows.at[row..row + p],
                         channel: group.first,
                         row,
                         last,
@@ -429,7 +429,8 @@ mod tests {
         let source = Source { inner: k, tap: 0, row: *n, column: 1 };
         let panels = Panels::f32(isa, threads, k, *n, &w, source);
         let mut y = vec![9.0; rows * stride];
-        let gemm = Gemm { x: &x, rows: &row_at, runs: &runs, len: *len, w: &panels, y_rows: &y_at, epilogue };
+        let gemm =
+            Gemm { x: &x, rows: row_at.rows(), runs: &runs, len: *len, w: &panels, y_rows: y_at.rows(), epilogue };
         gemm.run(isa, threads, &mut y);
         let half = |v: f64| if case.half { f64::from(f16::from_f64(v)) } else { v };
         for r in 0..*rows {
@@ -503,7 +504,7 @@ mod tests {
                 let mut y = vec![0.0; rows * n];
                 let runs = offsets([0]);
                 let epilogue = Epilogue::default();
-                Gemm { x: &x, rows: &row_at, runs: &runs, len: k, w, y_rows: &y_at, epilogue }
+                Gemm { x: &x, rows: row_at.rows(), runs: &runs, len: k, w, y_rows: y_at.rows(), epilogue }
                     .run(isa, &threads, &mut y);
                 y
             };
@@ -537,7 +538,7 @@ mod tests {
             Panels::f32(isa, &Threads::new(1), 2, 1, &[1.0, 2.0], Source { inner: 2, tap: 0, row: 1, column: 2 });
         let (rows, runs) = (offsets([0, 1]), offsets([0]));
         let epilogue = Epilogue::default();
-        Gemm { x: &[1.0, 2.0], rows: &rows, runs: &runs, len: 2, w: &panels, y_rows: &rows, epilogue }.run(
+        Gemm { x: &[1.0, 2.0], rows: rows.rows(), runs: &runs, len: 2, w: &panels, y_rows: rows.rows(), epilogue }.run(
             isa,
             &Threads::new(1),
             &mut [0.0; 2],

@@ -69,11 +69,11 @@ impl Products {
                 w.repack(isa, &y[pair[1]..], source);
                 let gemm = Gemm {
                     x: &x[pair[0]..],
-                    rows: &self.x_rows,
+                    rows: self.x_rows.rows(),
                     runs: &runs,
                     len: self.k,
                     w,
-                    y_rows: &self.out_rows,
+                    y_rows: self.out_rows.rows(),
                     epilogue: *epilogue,
                 };
                 assert!(pair[2] <= len);

@@ -23,3 +23,4 @@ pub(crate) mod softmax;
 pub(crate) mod threads;
 pub(crate) mod unary;
 pub(crate) mod view;
+pub(crate) mod winograd;

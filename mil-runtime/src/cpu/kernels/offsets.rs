@@ -6,6 +6,18 @@ pub(crate) struct Offsets {
     at: Vec<u32>,
     max: usize,
     gap: usize,
+    ascend: bool,
+}
+
+/// Some [`Offsets`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rows<'a> {
+    /// The offsets.
+    pub(crate) at: &'a [u32],
+    /// The largest, 0 if there is none.
+    pub(crate) max: usize,
+    /// The smallest distance between two, or less.
+    pub(crate) gap: usize,
 }
 
 impl Offsets {
@@ -18,12 +30,28 @@ impl Offsets {
         sorted.sort_unstable();
         let order = if ascend { &at } else { &sorted };
         let gap = order.windows(2).map(|w| (w[1] - w[0]) as usize).min().unwrap_or(usize::MAX);
-        Some(Offsets { at, max, gap })
+        Some(Offsets { at, max, gap, ascend })
     }
 
     /// The offsets.
     pub(crate) fn at(&self) -> &[u32] {
         &self.at
+    }
+
+    /// All of them.
+    pub(crate) fn rows(&self) -> Rows<'_> {
+        Rows { at: &self.at, max: self.max, gap: self.gap }
+    }
+
+    /// The first `n`, of offsets that ascend.
+    ///
+    /// # Panics
+    /// If there are not so many, or they do not ascend.
+    pub(crate) fn first(&self, n: usize) -> Rows<'_> {
+        let at = &self.at[..n];
+        let max = at.last().map_or(0, |m| *m as usize);
+        assert!(self.ascend, "offsets ascend");
+        Rows { at, max, gap: self.gap }
     }
 
     /// How many.
@@ -53,5 +81,7 @@ mod tests {
         assert_eq!((Offsets::new([9, 3, 5]).unwrap().gap(), Offsets::new([3, 3]).unwrap().gap()), (2, 0));
         assert_eq!(Offsets::new([]).unwrap().max(), 0);
         assert!(Offsets::new([1 << 32]).is_none());
+        let two = o.first(2);
+        assert_eq!((two.at, two.max, two.gap), (&[3, 5][..], 5, 2));
     }
 }

@@ -50,6 +50,8 @@ entries! {
     k7s2m2: row7s2m2 = 7, 2, 2;
 }
 
+// Loops, not closures: those need not be inlined, and then lack the instruction set.
+
 /// A piece, several pixels at a time. Pixels and channels that are too few for the last turn are joined by some of the turn before, which
 /// are computed again, to the same result.
 ///
@@ -61,13 +63,21 @@ unsafe fn row<S: Simd, const K: usize, const STRIDE: usize, const M: usize>(call
     // SAFETY: the caller vouches for all of it; each turn is within the piece's pixels.
     unsafe {
         if n >= 8 && (n.is_multiple_of(8) || !n.is_multiple_of(7)) {
-            (0..n).step_by(8).for_each(|at| turn::<S, K, STRIDE, M, 8>(call, piece, at.min(n - 8)));
+            for at in (0..n).step_by(8) {
+                turn::<S, K, STRIDE, M, 8>(call, piece, at.min(n - 8));
+            }
         } else if n >= 7 {
-            (0..n).step_by(7).for_each(|at| turn::<S, K, STRIDE, M, 7>(call, piece, at.min(n - 7)));
+            for at in (0..n).step_by(7) {
+                turn::<S, K, STRIDE, M, 7>(call, piece, at.min(n - 7));
+            }
         } else if n >= 4 {
-            (0..n).step_by(4).for_each(|at| turn::<S, K, STRIDE, M, 4>(call, piece, at.min(n - 4)));
+            for at in (0..n).step_by(4) {
+                turn::<S, K, STRIDE, M, 4>(call, piece, at.min(n - 4));
+            }
         } else {
-            (0..n).for_each(|at| turn::<S, K, STRIDE, M, 1>(call, piece, at));
+            for at in 0..n {
+                turn::<S, K, STRIDE, M, 1>(call, piece, at);
+            }
         }
     }
 }
@@ -93,11 +103,15 @@ unsafe fn turn<S: Simd, const K: usize, const STRIDE: usize, const M: usize, con
         for channel in (piece.channel..piece.channel + piece.channels).step_by(S::LANES) {
             let channel = channel.min(of.channels - S::LANES);
             let (x, y) = (x.add(channel / M), y.add(channel));
-            (0..P).for_each(|p| S::prefetch_write(y.add(p * of.output[3])));
+            for p in 0..P {
+                S::prefetch_write(y.add(p * of.output[3]));
+            }
             // The rows that the row of windows before did not have, of the pixels of the next turn.
             if M == 1 {
                 for ky in K - STRIDE..K {
-                    (0..P * STRIDE).for_each(|j| S::prefetch(x.wrapping_add(ky * row + (P * STRIDE + j) * pixel)));
+                    for j in P * STRIDE..2 * P * STRIDE {
+                        S::prefetch(x.wrapping_add(ky * row + j * pixel));
+                    }
                 }
             }
             let lanes = epilogue.lanes::<S>(channel);
@@ -109,15 +123,18 @@ unsafe fn turn<S: Simd, const K: usize, const STRIDE: usize, const M: usize, con
                     *weight = S::load(w.add(kx * call.padded));
                 }
                 // What a window sees of the row; from one window to the next it moves by the stride.
-                let read = |j: usize| if M == 1 { S::load(x.add(j * pixel)) } else { S::load_twice(x.add(j * pixel)) };
                 let mut seen = [S::splat(0.0); K];
                 for (j, seen) in seen.iter_mut().enumerate() {
-                    *seen = read(j);
+                    *seen = read::<S, M>(x.add(j * pixel));
                 }
                 for (p, sum) in sums.iter_mut().enumerate() {
                     if p > 0 {
                         for j in 0..K {
-                            seen[j] = if j + STRIDE < K { seen[j + STRIDE] } else { read(p * STRIDE + j) };
+                            seen[j] = if j + STRIDE < K {
+                                seen[j + STRIDE]
+                            } else {
+                                read::<S, M>(x.add((p * STRIDE + j) * pixel))
+                            };
                         }
                     }
                     for (v, weight) in seen.iter().zip(&weights) {
@@ -135,4 +152,14 @@ unsafe fn turn<S: Simd, const K: usize, const STRIDE: usize, const M: usize, con
             }
         }
     }
+}
+
+/// The inputs of a vector of outputs.
+///
+/// # Safety
+/// The instruction set of `S`; there are as many elements as a vector has, or for M = 2 half as many.
+#[inline(always)]
+unsafe fn read<S: Simd, const M: usize>(x: *const f32) -> S::V {
+    // SAFETY: the caller vouches for both.
+    unsafe { if M == 1 { S::load(x) } else { S::load_twice(x) } }
 }

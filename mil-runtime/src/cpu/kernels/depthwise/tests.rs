@@ -172,24 +172,26 @@ fn speed() {
         x_lines[at..][..x.len()].copy_from_slice(&x);
         let (x, y) = (&x_lines[at..], &mut y_lines[y_at..]);
         let activation = Activation::Clamp { low: 0.0, high: 6.0 };
-        let epilogue = Epilogue { bias: Some(&b), activation, ..Epilogue::default() };
-        let runs: Vec<_> = Isa::available().into_iter().flat_map(|isa| [(isa, 1), (isa, 2)]).collect();
+        let epilogue = |half| Epilogue { bias: Some(&b), activation, half, ..Epilogue::default() };
+        let (one, two) = ((1, epilogue(false)), (2, epilogue(false)));
+        let each = |isa| [one, two, (1, epilogue(true))].map(|(threads, epilogue)| (isa, threads, epilogue));
+        let runs: Vec<_> = Isa::available().into_iter().flat_map(each).collect();
         let mut best = vec![f64::INFINITY; runs.len()];
         for _ in 0..100 {
-            for ((isa, threads), best) in runs.iter().zip(&mut best) {
+            for ((isa, threads, epilogue), best) in runs.iter().zip(&mut best) {
                 let threads = Threads::shared(*threads);
                 for _ in 0..2 {
                     let since = Instant::now();
-                    of.run(*isa, &threads, x, &w, &epilogue, y);
+                    of.run(*isa, &threads, x, &w, epilogue, y);
                     *best = since.elapsed().as_secs_f64().min(*best);
                 }
             }
         }
-        for ((isa, threads), best) in runs.iter().zip(best) {
+        for ((isa, threads, epilogue), best) in runs.iter().zip(best) {
             let (flops, band) = (2e-9 * macs as f64 / best, 1e-9 * bytes as f64 / best);
-            let ms = best * 1e3;
+            let (ms, isa) = (best * 1e3, format!("{isa:?}{}", if epilogue.half { " f16" } else { "" }));
             eprintln!(
-                "{channels} x{m} {k}x{k} s{s} @{out} {isa:?} {threads}T: {ms:.3} ms, {flops:.1} GFLOP/s, {band:.1} GB/s"
+                "{channels} x{m} {k}x{k} s{s} @{out} {isa} {threads}T: {ms:.3} ms, {flops:.1} GFLOP/s, {band:.1} GB/s"
             );
         }
     }

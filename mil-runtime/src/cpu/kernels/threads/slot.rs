@@ -44,7 +44,7 @@ impl Waiting {
     /// cores, one that spins keeps another from working.
     pub(super) fn of(threads: usize, cores: usize) -> Waiting {
         if threads <= cores {
-            Waiting { helper: Duration::from_micros(100), alone: Duration::from_micros(5), caller: 2000 }
+            Waiting { helper: Duration::from_micros(100), alone: Duration::from_micros(20), caller: 2000 }
         } else {
             Waiting { helper: Duration::from_micros(2), alone: Duration::ZERO, caller: 20 }
         }

@@ -14,6 +14,7 @@ use super::{
     },
     Packed, depthwise,
     epilogue::{Can, Ending},
+    winograd,
 };
 use crate::{
     cpu::{
@@ -50,7 +51,10 @@ pub(super) fn wanted_margins(b: &Builder<'_>, node: &Node, value: ValueId) -> Op
         return None;
     }
     b.constant(&op.weight)?;
-    Some(axes(node, &op)?.iter().map(Axis::margins).collect())
+    let axes = axes(node, &op)?;
+    let (channels, inputs) = (op.weight.ty.shape.fixed()?[0], op.weight.ty.shape.fixed()?[1]);
+    let fast = winograd::is_fast(b, &axes, channels, inputs, op.groups == 1, node.types[0].0);
+    Some(if fast { winograd::margins(&axes) } else { axes.iter().map(Axis::margins).collect() })
 }
 
 /// A convolution with constant weights.
@@ -99,11 +103,11 @@ impl Work for Products {
         for (group, call) in self.calls.iter().enumerate() {
             let gemm = Gemm {
                 x: inputs[0],
-                rows: &call.rows,
+                rows: call.rows.rows(),
                 runs: &self.runs,
                 len: self.len,
                 w: &self.panels[group],
-                y_rows: &call.y_rows,
+                y_rows: call.y_rows.rows(),
                 epilogue: self.ending.epilogue(group, inputs),
             };
             gemm.run(m.isa, m.threads, out);
@@ -160,10 +164,16 @@ impl Producer for ConvProducer {
     }
 
     fn emit(self: Box<Self>, b: &mut Builder<'_>, to: &Tensor, joined: &Joined) -> Option<Vec<Stage>> {
-        let margins: Vec<(usize, usize)> = self.axes.iter().map(Axis::margins).collect();
+        let mut margins: Vec<(usize, usize)> = self.axes.iter().map(Axis::margins).collect();
+        if winograd::fits(&self, b, joined, to) {
+            margins = winograd::margins(&self.axes);
+        }
         let x = b.tensor(self.x, &Want::ChannelsLast(margins))?;
         if depthwise::fits(&self) {
             return depthwise::emit(&self, b, &x, to, joined);
+        }
+        if winograd::fits(&self, b, joined, to) {
+            return winograd::emit(&self, b, &x, to, joined);
         }
         let panels = self.panels(b);
         let (inner, outputs, rank) = (self.weight.shape()[1], to.shape[1], x.rank());

@@ -217,11 +217,11 @@ impl Work for Product {
     fn run(&self, m: Machine<'_>, out: &mut [f32], inputs: &[&[f32]]) {
         let gemm = Gemm {
             x: inputs[0],
-            rows: &self.rows,
+            rows: self.rows.rows(),
             runs: &self.runs,
             len: self.panels[0].k,
             w: &self.panels[0],
-            y_rows: &self.y_rows,
+            y_rows: self.y_rows.rows(),
             epilogue: self.ending.epilogue(0, inputs),
         };
         gemm.run(m.isa, m.threads, out);

@@ -21,6 +21,7 @@ mod norm;
 mod pool;
 mod reduce;
 mod shape;
+mod winograd;
 
 pub(super) use elementwise::in_place;
 
