@@ -19,7 +19,7 @@ use super::{
     memory::Life,
     nodes::{Node, Nodes},
     stage::Stage,
-    step::{KernelStep, PlanStep, Work},
+    step::{HostWork, Job, KernelStep, PlanStep, Work},
     tensor::{BufferId, Layout, Tensor},
 };
 use crate::{
@@ -302,14 +302,46 @@ impl<'a> Builder<'a> {
         reads: Vec<BufferId>,
         work: impl Work + 'static,
     ) {
+        self.step(joined, kernel.into(), to, reads, vec![], Job::Plain(Box::new(work)));
+    }
+
+    /// Adds a kernel that reads values of the function besides; they are made to be there.
+    pub(crate) fn host_kernel(
+        &mut self,
+        joined: &Joined,
+        kernel: impl Into<String>,
+        to: &Tensor,
+        reads: Vec<BufferId>,
+        values: &[ValueId],
+        work: impl HostWork + 'static,
+    ) {
+        values.iter().for_each(|v| self.host(*v));
+        let shape = |v: &ValueId| match (self.planner.constants.get(v), self.values.get(v)) {
+            (Some(c), _) => c.shape().to_vec(),
+            (None, state) => state.map_or(vec![], |s| s.shape.clone()),
+        };
+        let values = values.iter().map(|v| (*v, shape(v))).collect();
+        self.step(joined, kernel.into(), to, reads, values, Job::Host(Box::new(work)));
+    }
+
+    fn step(
+        &mut self,
+        joined: &Joined,
+        kernel: String,
+        to: &Tensor,
+        reads: Vec<BufferId>,
+        values: Vec<(ValueId, Vec<usize>)>,
+        job: Job,
+    ) {
         let label: Vec<&str> = joined.ops.iter().map(|op| self.function.op(*op).def.name).collect();
         self.steps.push(PlanStep::Kernel(KernelStep {
-            work: Box::new(work),
+            job,
             reads,
+            values,
             writes: to.buffer,
             op: joined.ops.last().copied(),
             label: label.join(" + "),
-            kernel: kernel.into(),
+            kernel,
         }));
     }
 

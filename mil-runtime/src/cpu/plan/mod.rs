@@ -6,6 +6,7 @@
 //! they do not depend on shapes.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -33,6 +34,8 @@ mod run;
 mod stage;
 mod step;
 mod tensor;
+#[cfg(test)]
+mod testing;
 
 /// How many plans are kept, over all blocks of a function.
 const MOST_PLANS: usize = 32;
@@ -44,7 +47,7 @@ pub(crate) struct Planner {
     pub(crate) numerics: Numerics,
     /// The function's constants.
     pub(crate) constants: BTreeMap<ValueId, Arc<AnyTensor>>,
-    packed: Mutex<BTreeMap<(ValueId, &'static str), Packed>>,
+    packed: Mutex<BTreeMap<(ValueId, Cow<'static, str>), Packed>>,
     plans: Mutex<VecDeque<(Key, Arc<Plan>)>>,
     /// What the ops of a block from one on use from before, and what is used of them afterwards.
     bounds: Mutex<BTreeMap<(BlockId, usize), Arc<BTreeSet<ValueId>>>>,
@@ -94,15 +97,21 @@ impl Planner {
         Machine { isa: self.isa, threads: &self.threads }
     }
 
-    /// The packed form of a constant, made once.
-    pub(crate) fn packed(&self, id: Option<ValueId>, kind: &'static str, make: impl FnOnce() -> Packed) -> Packed {
+    /// The packed form of a constant, made once. `kind` says all on which it depends besides the constant.
+    pub(crate) fn packed(
+        &self,
+        id: Option<ValueId>,
+        kind: impl Into<Cow<'static, str>>,
+        make: impl FnOnce() -> Packed,
+    ) -> Packed {
         let Some(id) = id else { return make() };
-        if let Some(found) = lock(&self.packed).get(&(id, kind)) {
+        let key = (id, kind.into());
+        if let Some(found) = lock(&self.packed).get(&key) {
             return found.clone();
         }
         // Two threads may both make it; the first one's is kept.
         let made = make();
-        lock(&self.packed).entry((id, kind)).or_insert(made).clone()
+        lock(&self.packed).entry(key).or_insert(made).clone()
     }
 
     /// The plan for the ops of a block from `start` on, with the values that are there now.

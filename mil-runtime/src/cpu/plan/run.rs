@@ -3,11 +3,11 @@
 use std::{sync::Arc, time::Instant};
 
 use half::f16;
-use mil_core::types::DType;
+use mil_core::{ir::ValueId, types::DType};
 
 use super::{
     Plan, Planner, lock,
-    step::{Arena, KernelStep, PlanStep},
+    step::{Arena, Job, KernelStep, PlanStep},
     tensor::BufferId,
 };
 use crate::{
@@ -43,7 +43,11 @@ impl Plan {
         let start = run.profile.is_some().then(Instant::now);
         match step {
             PlanStep::Kernel(k) => {
-                self.kernel(planner, k, arena);
+                let fail = |e: RunError| match k.op.map(|op| executor.function().op(op)) {
+                    Some(op) => e.in_op(&op.name, op.def.name),
+                    None => e,
+                };
+                self.kernel(planner, k, arena, run).map_err(fail)?;
                 if let (Some(start), Some(profile), Some(op)) = (start, &mut run.profile, k.op) {
                     let name = || executor.function().op(op).name.clone();
                     profile.record(op, &k.kernel, start.elapsed(), || (name(), k.label.clone()));
@@ -89,11 +93,23 @@ impl Plan {
         }
     }
 
-    fn kernel(&self, planner: &Planner, k: &KernelStep, arena: &mut Arena) {
-        let Some(slot) = self.slots[k.writes.0] else { return };
+    fn kernel(&self, planner: &Planner, k: &KernelStep, arena: &mut Arena, run: &Run) -> Result<(), RunError> {
+        let Some(slot) = self.slots[k.writes.0] else { return Ok(()) };
+        let value = |(id, shape): &(ValueId, Vec<usize>)| match run.values.get(id.index()) {
+            Some(Some(Value::Tensor(t))) if t.shape() == shape => Ok(&**t),
+            _ => Err(RunError::new(format!("value {id:?} is not there, or not of shape {shape:?}"))),
+        };
+        let values = k.values.iter().map(value).collect::<Result<Vec<&AnyTensor>, _>>()?;
         let mut out = std::mem::take(&mut arena.slots[slot]);
         let inputs: Vec<&[f32]> = k.reads.iter().map(|read| self.input(arena, *read)).collect();
-        k.work.run(planner.machine(), &mut out, &inputs);
+        let done = match &k.job {
+            Job::Plain(work) => {
+                work.run(planner.machine(), &mut out, &inputs);
+                Ok(())
+            }
+            Job::Host(work) => work.run(planner.machine(), &mut out, &inputs, &values),
+        };
         arena.slots[slot] = out;
+        done
     }
 }

@@ -10,6 +10,7 @@ use mil_core::{
 use super::tensor::BufferId;
 use crate::{
     cpu::kernels::{aligned::Aligned, copy::Copy, simd::Isa, threads::Threads},
+    error::RunError,
     tensor::AnyTensor,
 };
 
@@ -24,6 +25,29 @@ pub(crate) struct Machine<'a> {
 pub(crate) trait Work: Send + Sync {
     /// Computes from `inputs`, in the order of [`KernelStep::reads`], into `out`. An input that is `out` itself is empty.
     fn run(&self, machine: Machine<'_>, out: &mut [f32], inputs: &[&[f32]]);
+}
+
+/// A kernel that reads values of the function as well: indices, conditions. What they are is known when the plan runs.
+pub(crate) trait HostWork: Send + Sync {
+    /// As [`Work::run`]; `values` are those of [`KernelStep::values`], of the shapes that were planned for.
+    ///
+    /// # Errors
+    /// If a value is none that the op takes.
+    fn run(
+        &self,
+        machine: Machine<'_>,
+        out: &mut [f32],
+        inputs: &[&[f32]],
+        values: &[&AnyTensor],
+    ) -> Result<(), RunError>;
+}
+
+/// What a step runs.
+pub(crate) enum Job {
+    /// On tensors of the plan alone.
+    Plain(Box<dyn Work>),
+    /// On values of the function too.
+    Host(Box<dyn HostWork>),
 }
 
 /// One step.
@@ -42,8 +66,10 @@ pub(crate) enum PlanStep {
 
 /// A kernel of a plan.
 pub(crate) struct KernelStep {
-    pub(crate) work: Box<dyn Work>,
+    pub(crate) job: Job,
     pub(crate) reads: Vec<BufferId>,
+    /// Values of the function that are read, with the shapes they must have.
+    pub(crate) values: Vec<(ValueId, Vec<usize>)>,
     pub(crate) writes: BufferId,
     /// The op that it computes; of several, the last. None if it copies an input.
     pub(crate) op: Option<OpId>,

@@ -34,7 +34,7 @@ impl Kernel for Pad {
 }
 
 /// Where what is put around a tensor comes from.
-trait Source {
+pub(crate) trait Source {
     /// The place, in a dimension of this size, of what stands at place `i`, which may lie outside; `None` for the
     /// constant.
     fn source(self, i: i64, size: i64) -> Option<i64>;

@@ -52,10 +52,13 @@ impl Kernel for Resize {
 }
 
 fn nearest_point(x: &AnyTensor, shape: &[usize], mode: SamplingMode) -> Result<Vec<AnyTensor>, RunError> {
-    nearest(x, shape, |i, size, new| {
-        let at = (point(mode, i, size as f64, new) + 0.5).floor();
-        at.clamp(0.0, size.saturating_sub(1) as f64) as usize
-    })
+    nearest(x, shape, |i, size, new| nearest_place(mode, i, size, new))
+}
+
+/// Which of `size` elements is nearest to the `i`th of `new` ones.
+pub(crate) fn nearest_place(mode: SamplingMode, i: usize, size: usize, new: usize) -> usize {
+    let at = (point(mode, i, size as f64, new) + 0.5).floor();
+    at.clamp(0.0, size.saturating_sub(1) as f64) as usize
 }
 
 /// A tensor resized in the dimensions that differ, each new element being one of the old: `place` tells which of `size`
@@ -110,12 +113,7 @@ fn interpolated<T: Real>(
     mode: SamplingMode,
 ) -> Result<Vec<T>, RunError> {
     let mut sizes = old.to_vec();
-    // With these corners even a dimension that keeps its size is sampled between its elements.
-    let moves = |axis: &usize| old[*axis] != new[*axis] || mode == SamplingMode::OffsetCorners;
-    let mut axes: Vec<usize> = (0..old.len()).rev().filter(moves).collect();
-    // What becomes smaller goes first, so that nothing between is larger than both ends.
-    axes.sort_by_key(|axis| new[*axis] > old[*axis]);
-    for axis in axes {
+    for axis in moving(old, new, mode) {
         let inner: usize = sizes[axis + 1..].iter().product();
         let size = std::mem::replace(&mut sizes[axis], new[axis]);
         let mut out = Vec::with_capacity(checked_count(DType::F64, &sizes)?);
@@ -131,12 +129,22 @@ fn interpolated<T: Real>(
     Ok(values)
 }
 
+/// The dimensions that are sampled, one after the other, when sizes become others.
+pub(crate) fn moving(old: &[usize], new: &[usize], mode: SamplingMode) -> Vec<usize> {
+    // With these corners even a dimension that keeps its size is sampled between its elements.
+    let moves = |axis: &usize| old[*axis] != new[*axis] || mode == SamplingMode::OffsetCorners;
+    let mut axes: Vec<usize> = (0..old.len()).rev().filter(moves).collect();
+    // What becomes smaller goes first, so that nothing between is larger than both ends.
+    axes.sort_by_key(|axis| new[*axis] > old[*axis]);
+    axes
+}
+
 /// A point between two elements.
-pub(super) struct Sample {
-    pub(super) low: usize,
-    pub(super) high: usize,
+pub(crate) struct Sample {
+    pub(crate) low: usize,
+    pub(crate) high: usize,
     /// How far it lies from the lower to the higher, from 0 to 1.
-    part: f32,
+    pub(crate) part: f32,
 }
 
 impl Sample {
@@ -166,7 +174,7 @@ pub(super) fn point(mode: SamplingMode, i: usize, x: f64, new: usize) -> f64 {
 }
 
 /// The points at which a dimension of `size` elements is sampled to get `new` ones.
-fn samples(size: usize, new: usize, mode: SamplingMode) -> Vec<Sample> {
+pub(crate) fn samples(size: usize, new: usize, mode: SamplingMode) -> Vec<Sample> {
     let last = size.saturating_sub(1) as f64;
     (0..new).map(|i| Sample::at(point(mode, i, size as f64, new).clamp(0.0, last), size)).collect()
 }

@@ -132,7 +132,7 @@ impl ConvProducer {
             };
             Packed::Panels((0..self.groups).map(one).collect())
         };
-        match b.planner.packed(self.weight_id, "conv", make) {
+        match b.planner.packed(self.weight_id, format!("conv in {}", self.groups), make) {
             Packed::Panels(panels) => panels,
             Packed::Depthwise(_) => unreachable!("packed under another name"),
         }

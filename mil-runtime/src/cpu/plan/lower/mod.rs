@@ -2,24 +2,34 @@
 
 use std::sync::Arc;
 
-use mil_core::{ir::ValueId, op::Op, ops::shape::Transpose};
+use mil_core::{
+    ir::ValueId,
+    op::{Arg, Op},
+    ops::shape::Transpose,
+    types::DType,
+};
 
 use super::{
-    build::{Builder, Joined},
+    build::{Builder, Joined, Want},
     nodes::Node,
     step::{Machine, Work},
-    tensor::Tensor,
+    tensor::{Layout, Tensor},
 };
 use crate::cpu::kernels::{copy::Copy, panels::Panels};
 
+mod concat;
 mod conv;
 mod depthwise;
 mod elementwise;
 mod epilogue;
 mod matmul;
 mod norm;
+mod pad;
+mod pick;
 mod pool;
+mod rearrange;
 mod reduce;
+mod resize;
 mod shape;
 mod winograd;
 
@@ -43,6 +53,17 @@ pub(super) fn lower(b: &mut Builder<'_>, node: &Node) -> bool {
         "max_pool" | "avg_pool" | "l2_pool" => pool::lower(b, node),
         "softmax" | "layer_norm" | "instance_norm" | "l2_norm" | "local_response_norm" => norm::lower(b, node),
         name if name.starts_with("reduce_") => reduce::lower(b, node),
+        "concat" => concat::concat(b, node),
+        "stack" => concat::stack(b, node),
+        "tile" => concat::tile(b, node),
+        "pad" => pad::pad(b, node),
+        "crop" => pad::crop(b, node),
+        "depth_to_space" | "space_to_depth" | "pixel_shuffle" | "pixel_unshuffle" => rearrange::lower(b, node),
+        "upsample_nearest_neighbor"
+        | "upsample_bilinear"
+        | "resize_nearest_neighbor"
+        | "resize_bilinear"
+        | "resize" => resize::lower(b, node),
         _ => shape::lower(b, node).or_else(|| elementwise::lower(b, node)),
     };
     lowered.is_some()
@@ -63,6 +84,26 @@ pub(super) fn transposition(node: &Node) -> Option<Vec<usize>> {
         return None;
     }
     Transpose::bind(&node.args).ok()?.permutation().ok()
+}
+
+/// Whether a plan has tensors of it.
+pub(super) fn is_float(dtype: DType) -> bool {
+    matches!(dtype, DType::F16 | DType::F32)
+}
+
+/// The tensor of an argument that is of floats and not a constant.
+pub(super) fn input(b: &mut Builder<'_>, arg: &Arg, want: &Want) -> Option<Tensor> {
+    if !is_float(arg.dtype()) || arg.shape().iter().any(|d| d.is(0)) {
+        return None;
+    }
+    b.tensor(arg.id?, want)
+}
+
+/// A tensor for the output that lies as the input does, or as its users want it.
+pub(super) fn like(b: &mut Builder<'_>, node: &Node, x: &Tensor) -> Tensor {
+    let natural = Layout { order: x.order(), margins: vec![(0, 0); x.rank()] };
+    let layout = b.layout_for(node.outputs[0], natural);
+    b.new_tensor(&node.types[0].1, &layout)
 }
 
 struct Copying(Copy);

@@ -17,6 +17,7 @@ use super::super::{
     step::{Machine, Work},
     tensor::{Layout, Tensor},
 };
+use super::like;
 use crate::cpu::kernels::{
     norm::{
         Groups, Norm, Normalization,
@@ -43,13 +44,6 @@ pub(super) fn lower(b: &mut Builder<'_>, node: &Node) -> Option<()> {
 
 fn layout(t: &Tensor) -> view::Layout<'_> {
     view::Layout { offset: t.offset, strides: &t.strides }
-}
-
-/// A tensor for the output that lies as the input does, or as its users want it.
-fn like(b: &mut Builder<'_>, node: &Node, x: &Tensor) -> Tensor {
-    let natural = Layout { order: x.order(), margins: vec![(0, 0); x.rank()] };
-    let layout = b.layout_for(node.outputs[0], natural);
-    b.new_tensor(&node.types[0].1, &layout)
 }
 
 fn finish(b: &mut Builder<'_>, node: &Node, name: &str, x: &Tensor, to: Tensor, work: impl Work + 'static) {

@@ -4,7 +4,6 @@ use mil_core::{
     op::{Arg, Op},
     ops::{
         cast::Cast,
-        concat::Concat,
         shape::{ExpandDims, Squeeze, Transpose},
         slice::{SliceByIndex, SliceBySize},
         split::Split,
@@ -13,11 +12,11 @@ use mil_core::{
 };
 
 use super::super::{
-    build::{Builder, Joined, Want},
+    build::{Builder, Want},
     nodes::Node,
     stage::Stage,
-    tensor::{Layout, Tensor},
 };
+use super::{input, is_float};
 
 /// Plans an op that moves elements.
 pub(super) fn lower(b: &mut Builder<'_>, node: &Node) -> Option<()> {
@@ -38,7 +37,6 @@ pub(super) fn lower(b: &mut Builder<'_>, node: &Node) -> Option<()> {
         "cast" => cast(b, node)?,
         "slice_by_index" | "slice_by_size" => slice(b, node)?,
         "split" => split(b, node)?,
-        "concat" => concat(b, node)?,
         _ => return None,
     }
     Some(())
@@ -48,18 +46,6 @@ pub(super) fn lower(b: &mut Builder<'_>, node: &Node) -> Option<()> {
 fn first(node: &Node) -> Option<Arg> {
     let a = node.args.get(0)?.first()?;
     Some(Arg { id: a.id, ty: a.ty.tensor()?.clone(), known: a.known.clone(), is_const: a.is_const })
-}
-
-fn is_float(dtype: DType) -> bool {
-    matches!(dtype, DType::F16 | DType::F32)
-}
-
-/// The tensor of an argument that is of floats and not a constant.
-fn input(b: &mut Builder<'_>, arg: &Arg, want: &Want) -> Option<Tensor> {
-    if !is_float(arg.dtype()) || arg.shape().iter().any(|d| d.is(0)) {
-        return None;
-    }
-    b.tensor(arg.id?, want)
 }
 
 fn reshape(b: &mut Builder<'_>, node: &Node) -> Option<()> {
@@ -141,34 +127,5 @@ fn split(b: &mut Builder<'_>, node: &Node) -> Option<()> {
         b.set(node, i, t.sliced(axis, at, 1, size));
         at += size;
     }
-    Some(())
-}
-
-fn concat(b: &mut Builder<'_>, node: &Node) -> Option<()> {
-    let op = Concat::bind(&node.args).ok()?;
-    let (dtype, shape) = &node.types[0];
-    if op.interleave || !is_float(*dtype) || shape.contains(&0) {
-        return None;
-    }
-    let axis = op.dimension().ok()?;
-    // All before anything is emitted: if one cannot be had, the reference computes the op.
-    let mut parts = vec![];
-    for value in &op.values {
-        if !value.shape().iter().any(|d| d.is(0)) {
-            parts.push(b.tensor(value.id?, &Want::Any)?);
-        }
-    }
-    let largest = parts.iter().max_by_key(|t| t.count())?;
-    let natural = Layout { order: largest.order(), margins: vec![(0, 0); shape.len()] };
-    let layout = b.layout_for(node.outputs[0], natural);
-    let to = b.new_tensor(shape, &layout);
-    let joined = Joined { dtype: *dtype, stages: vec![], ops: vec![node.op] };
-    let mut at = 0;
-    for part in parts {
-        let size = part.shape[axis];
-        super::copy(b, &joined, &part, &to.sliced(axis, at, 1, size));
-        at += size;
-    }
-    b.set(node, 0, to);
     Some(())
 }
