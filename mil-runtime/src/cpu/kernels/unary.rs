@@ -31,6 +31,8 @@ pub(crate) enum Unary {
     Exp2,
     Floor,
     Gelu(GeluMode),
+    /// The exact gelu within `1.8e-7 * |x|`: [`math::gelu_near`].
+    GeluNear,
     Inverse { epsilon: f32 },
     LeakyRelu { alpha: f32 },
     LinearActivation { alpha: f32, beta: f32 },
@@ -123,6 +125,7 @@ pub(crate) unsafe fn apply_in<S: Simd>(op: &Unary, p: *mut f32, n: usize) {
             Unary::Exp2 => heavy!(S, p, n, x => math::exp2::<S>(x)),
             Unary::Floor => light!(S, p, n, x => S::floor(x)),
             Unary::Gelu(GeluMode::Exact) => heavy!(S, p, n, x => math::gelu::<S>(x)),
+            Unary::GeluNear => heavy!(S, p, n, x => math::gelu_near::<S>(x)),
             Unary::Gelu(GeluMode::TanhApproximation) => heavy!(S, p, n, x => math::gelu_tanh::<S>(x)),
             Unary::Gelu(GeluMode::SigmoidApproximation) => heavy!(S, p, n, x => math::gelu_sigmoid::<S>(x)),
             Unary::Inverse { epsilon } => {
