@@ -133,6 +133,10 @@ impl Gemm<'_> {
                 // Rows by tiles of nearly one size.
                 let tile_count = count.div_ceil(tiles.len());
                 let (size, larger) = (count / tile_count, count % tile_count);
+                // While tiles are computed, the next part of the weights comes from afar, a share with each. Widened weights are near.
+                let share = if self.w.is_compressed() { 0 } else { (depth * width).div_ceil(tile_count) };
+                let steps = (depth / 4).max(1);
+                let lines = share.div_ceil(16).div_ceil(steps).min(4);
                 let mut row = rows.start;
                 for i in 0..tile_count {
                     let p = size + usize::from(i < larger);
@@ -142,6 +146,8 @@ impl Gemm<'_> {
                         runs: &runs[run..end],
                         len: to - at,
                         w,
+                        ahead: w.wrapping_add(depth * width + i * share),
+                        ahead_lines: lines,
                         y: y.as_mut_ptr(),
                         y_rows: &self.y_rows.at[row..row + p],
                         channel: group.first,
@@ -218,6 +224,9 @@ struct Tile<'a> {
     runs: &'a [u32],
     len: usize,
     w: *const f32,
+    /// What is brought nearer meanwhile, some lines for every four elements of a row: the weights that come next.
+    ahead: *const f32,
+    ahead_lines: usize,
     y: *mut f32,
     y_rows: &'a [u32],
     /// The first column.
@@ -280,7 +289,7 @@ unsafe fn tile<S: Simd, const P: usize, const N: usize>(t: &Tile<'_>) {
                 }
             }
         }
-        let mut w = t.w;
+        let (mut w, mut ahead) = (t.w, t.ahead);
         for run in t.runs {
             let mut x = [t.x; P];
             for p in 0..P {
@@ -302,6 +311,10 @@ unsafe fn tile<S: Simd, const P: usize, const N: usize>(t: &Tile<'_>) {
                 }};
             }
             while k + 4 <= t.len {
+                for line in 0..t.ahead_lines {
+                    S::prefetch_far(ahead.wrapping_add(line * 16));
+                }
+                ahead = ahead.wrapping_add(t.ahead_lines * 16);
                 step!(0);
                 step!(1);
                 step!(2);
@@ -527,6 +540,45 @@ mod tests {
             let same = indices.iter().enumerate().map(|(i, q)| table[tables[i / k] as usize * 16 + usize::from(*q)]);
             let same = same.collect();
             exactly(&Panels::lut(isa, &threads, (k, n), &indices, source, table.clone(), tables.clone(), 16), same);
+        }
+    }
+
+    /// `cargo test --release -p mil-runtime --lib gemm::tests::speed -- --ignored --nocapture`
+    #[test]
+    #[ignore = "a measurement"]
+    fn speed() {
+        let (isa, threads) = (Isa::chosen(), Threads::new(1));
+        for (rows, k, n) in [
+            (3136, 64, 64),
+            (3136, 256, 64),
+            (3136, 576, 64),
+            (196, 1024, 256),
+            (49, 512, 2048),
+            (128, 384, 1536),
+            (48, 48, 64),
+        ] {
+            let source = Source { inner: k, tap: 0, row: 1, column: k };
+            let panels = Panels::f32(isa, &threads, k, n, &numbers(k * n, 1), source);
+            let x = numbers(rows * k, 2);
+            let (x_rows, y_rows) = (offsets((0..rows).map(|r| r * k)), offsets((0..rows).map(|r| r * n)));
+            let (runs, mut y) = (offsets([0]), Aligned::zeros(rows * n));
+            let gemm = Gemm {
+                x: &x,
+                rows: x_rows.rows(),
+                runs: &runs,
+                len: k,
+                w: &panels,
+                y_rows: y_rows.rows(),
+                epilogue: Epilogue::default(),
+            };
+            let mut best = f64::INFINITY;
+            for _ in 0..30 {
+                let start = std::time::Instant::now();
+                gemm.run(isa, &threads, &mut y);
+                best = best.min(start.elapsed().as_secs_f64());
+            }
+            let flops = 2.0 * (rows * k * n) as f64;
+            println!("{isa:?} {rows} x {k} x {n}: {:.1} us, {:.1} GFLOP/s", best * 1e6, flops / best * 1e-9);
         }
     }
 

@@ -22,6 +22,9 @@ pub(crate) const PLANES: usize = 16;
 /// Elements that the planes of a block may have, in and out: 768 KB, part of an L2 cache.
 const BLOCK: usize = 192 * 1024;
 
+/// The same where the weights are larger than that.
+const LARGE_BLOCK: usize = 512 * 1024;
+
 /// The fewest tiles of a block, so that the weights are not read for little.
 const LEAST: usize = 24;
 
@@ -209,7 +212,9 @@ impl Winograd {
         // Parts are as equal as can be, and so are the blocks of a part: none is larger than the largest part in as many blocks.
         let own = threads.min(tiles).max(1);
         let part = tiles.div_ceil(own);
-        let most = (BLOCK / PLANES / channels.max(1)).max(LEAST);
+        // Weights that do not fit beside a block are read anew for each: then rather larger blocks.
+        let block = if PLANES * self.inputs * self.outputs > BLOCK { LARGE_BLOCK } else { BLOCK };
+        let most = (block / PLANES / channels.max(1)).max(LEAST);
         Sharing { tiles: part.div_ceil(part.div_ceil(most).max(1)), own: Some(own) }
     }
 

@@ -190,6 +190,8 @@ pub(crate) trait Simd: Copy + 'static {
 
     /// Brings a line into the cache, to be read soon. Any address will do.
     unsafe fn prefetch(p: *const f32);
+    /// Brings a line into the second-level cache. Any address will do.
+    unsafe fn prefetch_far(p: *const f32);
     /// Brings a line into the cache, to be written soon. Any address will do.
     unsafe fn prefetch_write(p: *const f32);
 }

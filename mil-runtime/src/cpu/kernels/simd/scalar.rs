@@ -185,5 +185,7 @@ impl Simd for Scalar {
     #[inline(always)]
     unsafe fn prefetch(_: *const f32) {}
     #[inline(always)]
+    unsafe fn prefetch_far(_: *const f32) {}
+    #[inline(always)]
     unsafe fn prefetch_write(_: *const f32) {}
 }

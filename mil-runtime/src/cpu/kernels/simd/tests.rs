@@ -57,6 +57,7 @@ unsafe fn generic<S: Simd>(a: &[f32; 16], b: &[f32; 16], c: &[f32; 16], n: usize
         S::store(o.as_mut_ptr(), S::load_twice(a.as_ptr()));
         out.push(o);
         S::prefetch(a.as_ptr());
+        S::prefetch_far(a.as_ptr());
         S::prefetch_write(a.as_ptr());
         out.push([S::reduce_add(S::splat(1.5)) / S::LANES as f32; 16]);
     }

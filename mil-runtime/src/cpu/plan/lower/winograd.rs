@@ -28,6 +28,9 @@ use crate::cpu::{
     options::Numerics,
 };
 
+/// With fewer tiles, reading the weights, of which there are 16/9 times as many, takes longer than multiplying by them.
+const LEAST_TILES: usize = 32;
+
 /// Whether a convolution is computed so: two spatial dimensions, 3x3, stride 1, in f32, and channels enough that the products outweigh the
 /// transforms. In f16 the weights would take more memory than they have in the model.
 pub(super) fn is_fast(
@@ -46,6 +49,7 @@ pub(super) fn is_fast(
         && axes.iter().all(plain)
         && inputs >= 32
         && outputs >= 32
+        && axes.iter().map(|a| a.places.div_ceil(2)).product::<usize>() >= LEAST_TILES
 }
 
 /// The same of a convolution that is emitted.
