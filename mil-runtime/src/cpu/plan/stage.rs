@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use mil_core::ir::ValueId;
 
+use super::tensor::Tensor;
 use crate::cpu::kernels::{binary::Binary, unary::Unary};
 
 /// One thing that happens to each element.
@@ -24,6 +25,8 @@ pub(crate) enum Operand {
     Constant(Arc<[f32]>, Vec<usize>),
     /// A value of the function.
     Value(ValueId),
+    /// A tensor of the plan that is no value of the function.
+    Tensor(Tensor),
 }
 
 impl Operand {

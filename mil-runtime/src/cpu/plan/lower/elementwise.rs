@@ -134,8 +134,8 @@ fn binary(b: &mut Builder<'_>, node: &Node, name: &str) -> Option<()> {
         }
         (true, false) => false,
         (false, true) => true,
-        // Both are repeated: nothing here does that.
-        (false, false) => return None,
+        // Both are repeated: a chain may begin with either.
+        (false, false) => x.id.is_none() || b.constant(&x).is_some(),
     };
     let (main, other) = if swapped { (y, x) } else { (x, y) };
     let operand = match (b.constant(&other), other.id) {
@@ -200,7 +200,8 @@ impl Producer for ChainProducer {
 
     fn emit(self: Box<Self>, b: &mut Builder<'_>, to: &Tensor, joined: &Joined) -> Option<Vec<Stage>> {
         let layout = Layout { order: to.order(), margins: vec![(0, 0); to.rank()] };
-        let x = b.tensor(self.x, &Want::Rather(layout))?;
+        let same = b.values.get(&self.x).is_some_and(|v| v.shape == to.shape);
+        let x = b.tensor(self.x, &if same { Want::Rather(layout) } else { Want::Any })?;
         chain(b, joined, to, Some(&x))?;
         Some(vec![])
     }
@@ -236,6 +237,7 @@ fn chain(b: &mut Builder<'_>, joined: &Joined, to: &Tensor, x: Option<&Tensor>) 
                 let t = match operand {
                     Operand::Value(v) => b.tensor(*v, &Want::Any)?,
                     Operand::Constant(v, shape) => b.constant_tensor(v, shape),
+                    Operand::Tensor(t) => t.clone(),
                 };
                 let strides = t.broadcast_strides(&to.shape)?;
                 operands.push(View { offset: t.offset, strides });
@@ -244,8 +246,50 @@ fn chain(b: &mut Builder<'_>, joined: &Joined, to: &Tensor, x: Option<&Tensor>) 
             }
         });
     }
-    let view = x.map_or_else(|| to.view(), Tensor::view);
+    let view = match x {
+        // Of fewer elements than the result it is repeated.
+        Some(x) => View { offset: x.offset, strides: x.broadcast_strides(&to.shape)? },
+        None => to.view(),
+    };
     let chain = Chain::new(&to.shape, to.view(), view, operands, stages);
     b.kernel(joined, "elementwise", to, reads, Chaining { chain, in_place: x.is_none() });
     Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use mil_core::{mb, types::DType};
+    use proptest::prelude::*;
+
+    use super::super::super::testing::{Case, rounding};
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn either_operand_is_repeated(
+            shape in prop::collection::vec(1usize..6, 1..4), repeated in prop::collection::vec(0u8..4, 4), less in prop::collection::vec(0usize..3, 2),
+            constants in 0u8..3, half in any::<bool>(), seed in any::<u64>(),
+        ) {
+            let dtype = if half { DType::F16 } else { DType::F32 };
+            let mut c = Case::new(seed);
+            let sizes = |which: usize| -> Vec<usize> {
+                let size = |(d, s): (usize, &usize)| if repeated[d] >> which & 1 == 1 { 1 } else { *s };
+                shape.iter().enumerate().map(size).skip(less[which].min(shape.len() - 1)).collect()
+            };
+            let x = if constants == 1 { c.constant(dtype, &sizes(0)) } else { c.input(dtype, &sizes(0)) };
+            let y = if constants == 2 { c.constant(dtype, &sizes(1)) } else { c.input(dtype, &sizes(1)) };
+            // What pends has another shape than what it becomes.
+            let (x, y) = if constants == 1 {
+                let y = c.graph.push(mb::abs(&y)).unwrap();
+                (x, y)
+            } else {
+                let x = c.graph.push(mb::abs(&x)).unwrap();
+                (x, y)
+            };
+            let z = c.graph.push(mb::sub(&x, &y)).unwrap();
+            let w = c.graph.push(mb::tanh(&z)).unwrap();
+            c.agrees(vec![z, w], rounding(dtype), &[]).unwrap();
+        }
+    }
 }

@@ -136,7 +136,7 @@ impl Work for Pairs {
 }
 
 /// The last two dimensions in the other order.
-fn turned(t: &Tensor) -> Tensor {
+pub(super) fn turned(t: &Tensor) -> Tensor {
     let mut perm: Vec<usize> = (0..t.rank()).collect();
     let last = perm.len() - 1;
     perm.swap(last - 1, last);
@@ -169,34 +169,46 @@ impl Producer for PairsProducer {
         if self.transpose_y {
             y = turned(&y);
         }
-        let (rank, batch) = (to.rank(), &to.shape[..to.rank() - 2]);
-        let batches = |t: &Tensor| {
-            let lead: Vec<usize> = (0..t.rank() - 2).collect();
-            let outer = Tensor {
-                shape: lead.iter().map(|d| t.shape[*d]).collect(),
-                strides: lead.iter().map(|d| t.strides[*d]).collect(),
-                margins: vec![(0, 0); lead.len()],
-                ..t.clone()
-            };
-            let strides = outer.broadcast_strides(batch)?;
-            let whole = Tensor { shape: batch.to_vec(), strides, margins: vec![(0, 0); batch.len()], ..outer };
-            Some(whole.offsets(&[]))
-        };
-        let pairs = batches(&x)?.into_iter().zip(batches(&y)?).zip(batches(to)?).map(|((x, y), o)| [x, y, o]).collect();
-        let rows = |t: &Tensor| Offsets::new((0..to.shape[rank - 2]).map(|i| i * t.strides[t.rank() - 2]));
-        // What is added lies differently for each pair: that is left to a chain.
-        let (ending, rest) = Ending::of(b, joined, to, rank - 1, None, Can { groups: 1, add: false, then: true });
-        let products = Products {
-            k: x.shape[x.rank() - 1],
-            n: to.shape[rank - 1],
-            x_rows: rows(&x)?,
-            out_rows: rows(to)?,
-            y_strides: [y.strides[y.rank() - 2], y.strides[y.rank() - 1]],
-            pairs,
-        };
-        b.kernel(joined, "gemm", to, vec![x.buffer, y.buffer], Pairs { products, ending });
-        Some(rest)
+        products(b, &x, &y, to, joined)
     }
+}
+
+/// Emits the products of all matrices, which the last two dimensions are; others are repeated where they are 1. Gives back the stages that are
+/// left. The elements of rows of `x` and `to` are one behind the other.
+pub(super) fn products(
+    b: &mut Builder<'_>,
+    x: &Tensor,
+    y: &Tensor,
+    to: &Tensor,
+    joined: &Joined,
+) -> Option<Vec<Stage>> {
+    let (rank, batch) = (to.rank(), &to.shape[..to.rank() - 2]);
+    let batches = |t: &Tensor| {
+        let lead: Vec<usize> = (0..t.rank() - 2).collect();
+        let outer = Tensor {
+            shape: lead.iter().map(|d| t.shape[*d]).collect(),
+            strides: lead.iter().map(|d| t.strides[*d]).collect(),
+            margins: vec![(0, 0); lead.len()],
+            ..t.clone()
+        };
+        let strides = outer.broadcast_strides(batch)?;
+        let whole = Tensor { shape: batch.to_vec(), strides, margins: vec![(0, 0); batch.len()], ..outer };
+        Some(whole.offsets(&[]))
+    };
+    let pairs = batches(x)?.into_iter().zip(batches(y)?).zip(batches(to)?).map(|((x, y), o)| [x, y, o]).collect();
+    let rows = |t: &Tensor| Offsets::new((0..to.shape[rank - 2]).map(|i| i * t.strides[t.rank() - 2]));
+    // What is added lies differently for each pair: that is left to a chain.
+    let (ending, rest) = Ending::of(b, joined, to, rank - 1, None, Can { groups: 1, add: false, then: true });
+    let products = Products {
+        k: x.shape[x.rank() - 1],
+        n: to.shape[rank - 1],
+        x_rows: rows(x)?,
+        out_rows: rows(to)?,
+        y_strides: [y.strides[y.rank() - 2], y.strides[y.rank() - 1]],
+        pairs,
+    };
+    b.kernel(joined, "gemm", to, vec![x.buffer, y.buffer], Pairs { products, ending });
+    Some(rest)
 }
 
 struct ProductProducer {

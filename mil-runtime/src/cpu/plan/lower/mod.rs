@@ -17,11 +17,14 @@ use super::{
 };
 use crate::cpu::kernels::{copy::Copy, panels::Panels};
 
+mod attention;
 mod concat;
 mod conv;
+mod conv_transpose;
 mod depthwise;
 mod elementwise;
 mod epilogue;
+mod gather;
 mod matmul;
 mod norm;
 mod pad;
@@ -30,6 +33,7 @@ mod pool;
 mod rearrange;
 mod reduce;
 mod resize;
+mod select;
 mod shape;
 mod winograd;
 
@@ -48,6 +52,8 @@ pub(crate) enum Packed {
 pub(super) fn lower(b: &mut Builder<'_>, node: &Node) -> bool {
     let lowered = match b.function.op(node.op).def.name {
         "conv" => conv::conv(b, node),
+        "conv_transpose" => conv_transpose::conv_transpose(b, node),
+        "scaled_dot_product_attention" => attention::attention(b, node),
         "linear" => matmul::linear(b, node),
         "matmul" => matmul::matmul(b, node),
         "max_pool" | "avg_pool" | "l2_pool" => pool::lower(b, node),
@@ -56,6 +62,8 @@ pub(super) fn lower(b: &mut Builder<'_>, node: &Node) -> bool {
         "concat" => concat::concat(b, node),
         "stack" => concat::stack(b, node),
         "tile" => concat::tile(b, node),
+        "gather" => gather::gather(b, node),
+        "select" => select::select(b, node),
         "pad" => pad::pad(b, node),
         "crop" => pad::crop(b, node),
         "depth_to_space" | "space_to_depth" | "pixel_shuffle" | "pixel_unshuffle" => rearrange::lower(b, node),
@@ -73,6 +81,7 @@ pub(super) fn lower(b: &mut Builder<'_>, node: &Node) -> bool {
 pub(super) fn wanted_margins(b: &Builder<'_>, node: &Node, value: ValueId) -> Option<Vec<(usize, usize)>> {
     match b.function.op(node.op).def.name {
         "conv" => conv::wanted_margins(b, node, value),
+        "conv_transpose" => conv_transpose::wanted_margins(b, node, value),
         "max_pool" | "avg_pool" | "l2_pool" => pool::wanted_margins(node, value),
         _ => None,
     }
