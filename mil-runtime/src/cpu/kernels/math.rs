@@ -356,7 +356,7 @@ pub(crate) unsafe fn gelu<S: Simd>(x: S::V) -> S::V {
     }
 }
 
-/// `x / 2 * (1 + erf(x / sqrt(2)))` within `1.8e-7 * |x|`, in less than half the time of [`gelu`]: what is near 0 because `erf` is near -1 has few
+/// `x / 2 * (1 + erf(x / sqrt(2)))` within `2.5e-7 * |x|`, in less than half the time of [`gelu`]: what is near 0 because `erf` is near -1 has few
 /// right digits, as in engines that add 1.
 ///
 /// The normal distribution is `1/2 + x * P(x^2) / Q(x^2)` up to 5.5, and 0 or 1 in f32 beyond. P and Q: least squares with Lawson's weights, of the

@@ -21,29 +21,54 @@ pub(crate) enum Unary {
     Atan,
     Atanh,
     Ceil,
-    ClampedRelu { alpha: f32, beta: f32 },
-    Clip { alpha: f32, beta: f32 },
+    ClampedRelu {
+        alpha: f32,
+        beta: f32,
+    },
+    Clip {
+        alpha: f32,
+        beta: f32,
+    },
     Cos,
     Cosh,
-    Elu { alpha: f32 },
+    Elu {
+        alpha: f32,
+    },
     Erf,
     Exp,
     Exp2,
     Floor,
     Gelu(GeluMode),
-    /// The exact gelu within `1.8e-7 * |x|`: [`math::gelu_near`].
+    /// The exact gelu within `2.5e-7 * |x|`: [`math::gelu_near`].
     GeluNear,
-    Inverse { epsilon: f32 },
-    LeakyRelu { alpha: f32 },
-    LinearActivation { alpha: f32, beta: f32 },
-    Log { epsilon: f32 },
+    Inverse {
+        epsilon: f32,
+    },
+    LeakyRelu {
+        alpha: f32,
+    },
+    LinearActivation {
+        alpha: f32,
+        beta: f32,
+    },
+    Log {
+        epsilon: f32,
+    },
     Relu,
     Relu6,
     Round,
-    Rsqrt { epsilon: f32 },
-    ScaledTanh { alpha: f32, beta: f32 },
+    Rsqrt {
+        epsilon: f32,
+    },
+    ScaledTanh {
+        alpha: f32,
+        beta: f32,
+    },
     Sigmoid,
-    SigmoidHard { alpha: f32, beta: f32 },
+    SigmoidHard {
+        alpha: f32,
+        beta: f32,
+    },
     Sign,
     Silu,
     Sin,
@@ -54,8 +79,12 @@ pub(crate) enum Unary {
     Square,
     Tan,
     Tanh,
-    Threshold { alpha: f32 },
-    ThresholdedRelu { alpha: f32 },
+    Threshold {
+        alpha: f32,
+    },
+    ThresholdedRelu {
+        alpha: f32,
+    },
 }
 
 /// Each of `n` elements in place: short code for whole vectors, and once more for the rest.

@@ -148,7 +148,7 @@ fn a_gelu_that_is_near() {
         apply(isa, &Unary::GeluNear, &mut y);
         for (x, y) in x.iter().zip(y) {
             let truth = scalar::Unary::float(&exact, f64::from(*x));
-            assert!((f64::from(y) - truth).abs() <= 2e-7 * f64::from(x.abs()), "{isa:?}: {y} for {truth} at {x}");
+            assert!((f64::from(y) - truth).abs() <= 2.5e-7 * f64::from(x.abs()), "{isa:?}: {y} for {truth} at {x}");
         }
         let mut odd = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0];
         apply(isa, &Unary::GeluNear, &mut odd);
