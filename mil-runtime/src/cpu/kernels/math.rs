@@ -356,6 +356,37 @@ pub(crate) unsafe fn gelu<S: Simd>(x: S::V) -> S::V {
     }
 }
 
+/// `x / 2 * (1 + erf(x / sqrt(2)))` within `2.5e-7 * |x|`, in less than half the time of [`gelu`]: what is near 0 because `erf` is near -1 has few
+/// right digits, as in engines that add 1.
+///
+/// The normal distribution is `1/2 + x * P(x^2) / Q(x^2)` up to 5.5, and 0 or 1 in f32 beyond. P and Q: least squares with Lawson's weights, of the
+/// absolute error; 7e-9 before rounding.
+#[inline(always)]
+pub(crate) unsafe fn gelu_near<S: Simd>(x: S::V) -> S::V {
+    // SAFETY: above.
+    unsafe {
+        let far = S::splat(5.5);
+        let minus = S::splat(-5.5);
+        let near = S::min(far, S::max(minus, x));
+        let s = S::mul(near, near);
+        let mut p = S::splat(2.274935262391864e-08);
+        p = S::mul_add(p, s, S::splat(6.352127002173802e-06));
+        p = S::mul_add(p, s, S::splat(0.00016882663476280868));
+        p = S::mul_add(p, s, S::splat(0.004677266348153353));
+        p = S::mul_add(p, s, S::splat(0.03385273739695549));
+        p = S::mul_add(p, s, S::splat(0.398942232131958));
+        let mut q = S::splat(1.1975042752965237e-06);
+        q = S::mul_add(q, s, S::splat(7.364782504737377e-05));
+        q = S::mul_add(q, s, S::splat(0.0018844502046704292));
+        q = S::mul_add(q, s, S::splat(0.028645925223827362));
+        q = S::mul_add(q, s, S::splat(0.25152215361595154));
+        q = S::mul_add(q, s, S::splat(1.0));
+        let y = S::mul(x, S::mul_add(near, S::div(p, q), S::splat(0.5)));
+        // NaN for negative infinity, as of the exact function.
+        S::select(S::lt(x, minus), S::mul(x, S::splat(0.0)), y)
+    }
+}
+
 /// `sin(x)`
 #[inline(always)]
 pub(crate) unsafe fn sin<S: Simd>(x: S::V) -> S::V {

@@ -21,27 +21,54 @@ pub(crate) enum Unary {
     Atan,
     Atanh,
     Ceil,
-    ClampedRelu { alpha: f32, beta: f32 },
-    Clip { alpha: f32, beta: f32 },
+    ClampedRelu {
+        alpha: f32,
+        beta: f32,
+    },
+    Clip {
+        alpha: f32,
+        beta: f32,
+    },
     Cos,
     Cosh,
-    Elu { alpha: f32 },
+    Elu {
+        alpha: f32,
+    },
     Erf,
     Exp,
     Exp2,
     Floor,
     Gelu(GeluMode),
-    Inverse { epsilon: f32 },
-    LeakyRelu { alpha: f32 },
-    LinearActivation { alpha: f32, beta: f32 },
-    Log { epsilon: f32 },
+    /// The exact gelu within `2.5e-7 * |x|`: [`math::gelu_near`].
+    GeluNear,
+    Inverse {
+        epsilon: f32,
+    },
+    LeakyRelu {
+        alpha: f32,
+    },
+    LinearActivation {
+        alpha: f32,
+        beta: f32,
+    },
+    Log {
+        epsilon: f32,
+    },
     Relu,
     Relu6,
     Round,
-    Rsqrt { epsilon: f32 },
-    ScaledTanh { alpha: f32, beta: f32 },
+    Rsqrt {
+        epsilon: f32,
+    },
+    ScaledTanh {
+        alpha: f32,
+        beta: f32,
+    },
     Sigmoid,
-    SigmoidHard { alpha: f32, beta: f32 },
+    SigmoidHard {
+        alpha: f32,
+        beta: f32,
+    },
     Sign,
     Silu,
     Sin,
@@ -52,8 +79,12 @@ pub(crate) enum Unary {
     Square,
     Tan,
     Tanh,
-    Threshold { alpha: f32 },
-    ThresholdedRelu { alpha: f32 },
+    Threshold {
+        alpha: f32,
+    },
+    ThresholdedRelu {
+        alpha: f32,
+    },
 }
 
 /// Each of `n` elements in place: short code for whole vectors, and once more for the rest.
@@ -123,6 +154,7 @@ pub(crate) unsafe fn apply_in<S: Simd>(op: &Unary, p: *mut f32, n: usize) {
             Unary::Exp2 => heavy!(S, p, n, x => math::exp2::<S>(x)),
             Unary::Floor => light!(S, p, n, x => S::floor(x)),
             Unary::Gelu(GeluMode::Exact) => heavy!(S, p, n, x => math::gelu::<S>(x)),
+            Unary::GeluNear => heavy!(S, p, n, x => math::gelu_near::<S>(x)),
             Unary::Gelu(GeluMode::TanhApproximation) => heavy!(S, p, n, x => math::gelu_tanh::<S>(x)),
             Unary::Gelu(GeluMode::SigmoidApproximation) => heavy!(S, p, n, x => math::gelu_sigmoid::<S>(x)),
             Unary::Inverse { epsilon } => {

@@ -138,3 +138,20 @@ fn zeros_keep_their_signs() {
         }
     }
 }
+
+#[test]
+fn a_gelu_that_is_near() {
+    let exact = Gelu { x: arg(), mode: GeluMode::Exact };
+    let x: Vec<f32> = (-120_000..120_000).map(|i| i as f32 * 1e-4).chain([1e-30, -1e-30, 1e4, -1e4, 3e38]).collect();
+    for isa in Isa::available() {
+        let mut y = x.clone();
+        apply(isa, &Unary::GeluNear, &mut y);
+        for (x, y) in x.iter().zip(y) {
+            let truth = scalar::Unary::float(&exact, f64::from(*x));
+            assert!((f64::from(y) - truth).abs() <= 2.5e-7 * f64::from(x.abs()), "{isa:?}: {y} for {truth} at {x}");
+        }
+        let mut odd = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0];
+        apply(isa, &Unary::GeluNear, &mut odd);
+        assert!(odd[0].is_nan() && odd[1] == f32::INFINITY && odd[2].is_nan() && odd[3] == 0.0, "{isa:?}: {odd:?}");
+    }
+}

@@ -28,7 +28,10 @@ pub(super) fn lower(b: &mut Builder<'_>, node: &Node) -> Option<()> {
     if !matches!(node.types.first()?.0, DType::F16 | DType::F32) || node.types[0].1.contains(&0) {
         return None;
     }
-    if let Some((x, op)) = unary(name, node) {
+    if let Some((x, mut op)) = unary(name, node) {
+        if b.planner.numerics == Numerics::Fast && op == Unary::Gelu(GeluMode::Exact) {
+            op = Unary::GeluNear;
+        }
         return stage(b, node, &x, Stage::Unary(op));
     }
     match name {
