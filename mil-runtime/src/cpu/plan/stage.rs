@@ -30,14 +30,6 @@ pub(crate) enum Operand {
 }
 
 impl Operand {
-    /// The number, if it is the same for all elements.
-    pub(crate) fn number(&self) -> Option<f32> {
-        match self {
-            Operand::Constant(v, _) if v.len() == 1 => Some(v[0]),
-            _ => None,
-        }
-    }
-
     /// One number per element of dimension `axis` of a tensor, if it is a constant that differs along no other.
     pub(crate) fn per_channel(&self, shape: &[usize], axis: usize) -> Option<Vec<f32>> {
         let Operand::Constant(v, own) = self else { return None };

@@ -205,3 +205,21 @@ impl Producer for ConvProducer {
         Some(rest)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mil_core::{mb, types::DType};
+
+    use super::super::super::testing::Case;
+
+    /// Of one weight another form is packed for other groups.
+    #[test]
+    fn one_weight_in_other_groups() {
+        let mut c = Case::new(3);
+        let w = c.constant(DType::F32, &[6, 2, 3, 3]);
+        let (x, y) = (c.input(DType::F32, &[1, 2, 4, 4]), c.input(DType::F32, &[1, 4, 4, 4]));
+        let x = c.graph.push(mb::conv(&x, &w)).unwrap();
+        let y = c.graph.push(mb::conv(&y, &w).groups(2)).unwrap();
+        c.agrees(vec![x, y], 1e-5, &[]).unwrap();
+    }
+}

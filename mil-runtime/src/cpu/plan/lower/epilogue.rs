@@ -38,7 +38,7 @@ enum Kind {
 }
 
 /// Zeros behind, up to whole vectors of whatever instruction set.
-fn padded(v: &[f32]) -> Vec<f32> {
+pub(super) fn padded(v: &[f32]) -> Vec<f32> {
     let mut v = v.to_vec();
     v.resize(v.len().next_multiple_of(16), 0.0);
     v

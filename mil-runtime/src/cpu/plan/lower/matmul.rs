@@ -76,6 +76,26 @@ fn product(b: &mut Builder<'_>, node: &Node, x: ValueId, w: Weights, bias: Optio
     Some(())
 }
 
+/// Emits `x * weight^T + bias` into `to`; the weight is constant.
+pub(super) fn project(
+    b: &mut Builder<'_>,
+    x: ValueId,
+    weight: &Arg,
+    bias: Vec<f32>,
+    to: &Tensor,
+    joined: &Joined,
+) -> Option<()> {
+    let tensor = b.constant(weight)?;
+    let [n, k] = tensor.shape()[..] else { return None };
+    if k == 0 || !matches!(tensor.data(), Data::F16(_) | Data::F32(_)) {
+        return None;
+    }
+    let source = Source { inner: k, tap: 0, row: 1, column: k };
+    let w = Weights { tensor, id: weight.id, source, k, n, kind: "linear" };
+    let rest = Box::new(ProductProducer { x, w, bias: Some(bias) }).emit(b, to, joined)?;
+    rest.is_empty().then_some(())
+}
+
 /// A constant matrix.
 struct Weights {
     tensor: Arc<AnyTensor>,

@@ -31,6 +31,7 @@ mod pad;
 mod pick;
 mod pool;
 mod rearrange;
+mod recurrent;
 mod reduce;
 mod resize;
 mod select;
@@ -53,6 +54,7 @@ pub(super) fn lower(b: &mut Builder<'_>, node: &Node) -> bool {
     let lowered = match b.function.op(node.op).def.name {
         "conv" => conv::conv(b, node),
         "conv_transpose" => conv_transpose::conv_transpose(b, node),
+        "lstm" | "gru" | "rnn" => recurrent::lower(b, node),
         "scaled_dot_product_attention" => attention::attention(b, node),
         "linear" => matmul::linear(b, node),
         "matmul" => matmul::matmul(b, node),
