@@ -323,34 +323,3 @@ unsafe fn narrow<S: Simd>(to: *mut u16, stride: usize, from: *const f32, n: usiz
         }
     }
 }
-
-/// Gives all elements of a view one value.
-pub(crate) fn fill(isa: Isa, threads: &Threads, shape: &[usize], view: View, to: &mut [f32], value: f32) {
-    let one = View { offset: 0, strides: vec![0; shape.len()] };
-    Copy::new(shape, view, one).run(isa, threads, to, &[value]);
-}
-
-/// Zeroes the border of a channels-last buffer `[n, d, h, w, c]`, whose sizes include it: so many cells before and behind, in depth, height and
-/// width.
-pub(crate) fn clear_halo(buffer: &mut [f32], [n, d, h, w, c]: [usize; 5], halo: [[usize; 2]; 3]) {
-    if [n, d, h, w, c].contains(&0) {
-        return;
-    }
-    let (row, plane) = (w * c, h * w * c);
-    let inside = |at: usize, size: usize, [before, behind]: [usize; 2]| at >= before && at + behind < size;
-    let [before, behind] = halo[2].map(|cells| cells.min(w) * c);
-    for (z, plane) in buffer[..n * d * plane].chunks_exact_mut(plane).enumerate() {
-        if !inside(z % d, d, halo[0]) {
-            plane.fill(0.0);
-            continue;
-        }
-        for (y, row_at) in plane.chunks_exact_mut(row).enumerate() {
-            if inside(y, h, halo[1]) {
-                row_at[..before].fill(0.0);
-                row_at[row - behind..].fill(0.0);
-            } else {
-                row_at.fill(0.0);
-            }
-        }
-    }
-}

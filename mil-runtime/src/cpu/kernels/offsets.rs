@@ -63,11 +63,6 @@ impl Offsets {
     pub(crate) fn max(&self) -> usize {
         self.max
     }
-
-    /// The smallest distance between two: rows of no more elements do not overlap.
-    pub(crate) fn gap(&self) -> usize {
-        self.gap
-    }
 }
 
 #[cfg(test)]
@@ -77,8 +72,8 @@ mod tests {
     #[test]
     fn gaps_and_the_largest() {
         let o = Offsets::new([3, 5, 10]).unwrap();
-        assert_eq!((o.at(), o.len(), o.max(), o.gap()), (&[3, 5, 10][..], 3, 10, 2));
-        assert_eq!((Offsets::new([9, 3, 5]).unwrap().gap(), Offsets::new([3, 3]).unwrap().gap()), (2, 0));
+        assert_eq!((o.at(), o.len(), o.max(), o.rows().gap), (&[3, 5, 10][..], 3, 10, 2));
+        assert_eq!((Offsets::new([9, 3, 5]).unwrap().rows().gap, Offsets::new([3, 3]).unwrap().rows().gap), (2, 0));
         assert_eq!(Offsets::new([]).unwrap().max(), 0);
         assert!(Offsets::new([1 << 32]).is_none());
         let two = o.first(2);

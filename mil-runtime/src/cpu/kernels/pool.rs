@@ -45,6 +45,7 @@ pub(crate) struct Axis {
 
 impl Axis {
     /// A dimension of 1, for those that a pool does not have.
+    #[cfg(test)]
     pub(crate) const UNIT: Axis = Axis { size: 1, places: 1, kernel: 1, stride: 1, pad: [0, 0] };
 
     /// The elements under the window.

@@ -5,7 +5,7 @@ use mil_core::ops::activation::GeluMode;
 
 use super::{
     math,
-    simd::{Isa, Simd, dispatch},
+    simd::{Simd, dispatch},
 };
 
 #[cfg(test)]
@@ -225,7 +225,8 @@ dispatch! {
 }
 
 /// Applies an op to each element.
-pub(crate) fn apply(isa: Isa, op: &Unary, x: &mut [f32]) {
+#[cfg(test)]
+pub(crate) fn apply(isa: super::simd::Isa, op: &Unary, x: &mut [f32]) {
     // SAFETY: the elements are the slice's.
     unsafe { apply_at(isa, op, x.as_mut_ptr(), x.len()) }
 }

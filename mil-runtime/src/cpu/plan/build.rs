@@ -16,7 +16,7 @@ use mil_core::{
 
 use super::{
     Planner, lower,
-    memory::Life,
+    memory::{Geometry, Life},
     nodes::{Node, Nodes},
     stage::Stage,
     step::{HostWork, Job, KernelStep, PlanStep, Work},
@@ -121,9 +121,6 @@ pub(crate) struct Builder<'a> {
     /// Whether something could not be done after all: the plan is worth nothing then.
     pub(crate) failed: bool,
 }
-
-/// What buffers with margins must have in common to share memory.
-type Geometry = (Vec<usize>, Vec<(usize, usize)>);
 
 impl<'a> Builder<'a> {
     /// Nothing yet but what is there before.

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
+/// What buffers with margins have in common that share memory: sizes and margins from the outermost dimension to the innermost.
+pub(crate) type Geometry = (Vec<usize>, Vec<(usize, usize)>);
+
 /// A buffer: how large it is, and from which step to which it is used.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Life {
     pub(crate) len: usize,
     /// Buffers with margins share memory with buffers of the same geometry only, so that their margins stay zero; `None` without margins.
-    pub(crate) geometry: Option<(Vec<usize>, Vec<(usize, usize)>)>,
+    pub(crate) geometry: Option<Geometry>,
     pub(crate) first: usize,
     pub(crate) last: usize,
 }

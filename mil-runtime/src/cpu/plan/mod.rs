@@ -49,9 +49,12 @@ pub(crate) struct Planner {
     pub(crate) constants: BTreeMap<ValueId, Arc<AnyTensor>>,
     packed: Mutex<BTreeMap<(ValueId, Cow<'static, str>), Packed>>,
     plans: Mutex<VecDeque<(Key, Arc<Plan>)>>,
-    /// What the ops of a block from one on use from before, and what is used of them afterwards.
-    bounds: Mutex<BTreeMap<(BlockId, usize), Arc<BTreeSet<ValueId>>>>,
+    /// What the ops of a block from one on use, and what the block gives.
+    uses: Mutex<BTreeMap<(BlockId, usize), Uses>>,
 }
+
+/// The values that some ops use.
+type Uses = Arc<BTreeSet<ValueId>>;
 
 /// Block, first op, and the shapes of what comes in.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -89,7 +92,7 @@ impl Planner {
             constants,
             packed: Mutex::default(),
             plans: Mutex::default(),
-            bounds: Mutex::default(),
+            uses: Mutex::default(),
         }
     }
 
@@ -123,8 +126,8 @@ impl Planner {
         values: &[Option<Value>],
     ) -> Arc<Plan> {
         let used = {
-            let mut bounds = lock(&self.bounds);
-            bounds.entry((block, start)).or_insert_with(|| Arc::new(used_from(function, block, start))).clone()
+            let mut uses = lock(&self.uses);
+            uses.entry((block, start)).or_insert_with(|| Arc::new(used_from(function, block, start))).clone()
         };
         let shapes = used.iter().filter(|v| !self.constants.contains_key(v)).filter_map(|v| {
             let Some(Some(Value::Tensor(t))) = values.get(v.index()) else { return None };

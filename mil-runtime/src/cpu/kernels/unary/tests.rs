@@ -7,7 +7,7 @@ use mil_core::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::cpu::kernels::math::tests::ulp;
+use crate::cpu::kernels::{math::tests::ulp, simd::Isa};
 
 fn arg() -> Arg {
     Arg { id: None, ty: "Tensor<f32>".parse().unwrap(), known: None, is_const: false }

@@ -130,7 +130,7 @@ fn binary(b: &mut Builder<'_>, node: &Node, name: &str) -> Option<()> {
     let swapped = match (whole(&x), whole(&y)) {
         (true, true) => {
             let (px, py) = (b.is_pending(&x), b.is_pending(&y));
-            x.id != y.id && (py && !px || px && py && later(&y, &x))
+            x.id != y.id && py && (!px || later(&y, &x))
         }
         (true, false) => false,
         (false, true) => true,

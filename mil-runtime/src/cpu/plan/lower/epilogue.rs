@@ -79,7 +79,7 @@ impl Ending {
         let half = joined.dtype == DType::F16;
         let (mut scale, mut bias) = (None::<Vec<f32>>, bias.map(<[f32]>::to_vec));
         let per_group = channels / groups;
-        let split = |v: Vec<f32>| -> Vec<Vec<f32>> { v.chunks(per_group).map(|v| padded(v)).collect() };
+        let split = |v: Vec<f32>| -> Vec<Vec<f32>> { v.chunks(per_group).map(padded).collect() };
         let mut ending = Ending { half, ..Ending::default() };
         let (mut slot, mut at) = (Slot::Sum, 0);
         let mut stages = &joined.stages[..];
