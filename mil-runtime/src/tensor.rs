@@ -32,6 +32,13 @@ impl<T: bytemuck::Pod> Buffer<T> {
 }
 
 impl<T: bytemuck::Pod> Buffer<T> {
+    /// As [`Bytes::release`], of elements that are shared.
+    fn release(&self) {
+        if let Storage::Shared(bytes) = &self.0 {
+            bytes.release();
+        }
+    }
+
     /// The elements as a vector; copied only if they are shared.
     pub fn into_vec(self) -> Vec<T> {
         match self.0 {
@@ -99,6 +106,14 @@ macro_rules! define {
                     $(Data::$variant(v) => v.len(),)*
                     Data::Bool(v) => v.len(),
                     Data::String(v) => v.len(),
+                }
+            }
+
+            fn release(&self) {
+                match self {
+                    $(Data::$variant(v) => v.release(),)*
+                    Data::Bool(v) => v.release(),
+                    Data::String(_) => {}
                 }
             }
 
@@ -313,6 +328,11 @@ impl AnyTensor {
             Data::String(v) => Some(v),
             _ => None,
         }
+    }
+
+    /// Says that the elements will not be read for some time: see [`Bytes::release`].
+    pub(crate) fn release(&self) {
+        self.data.release();
     }
 
     /// The little-endian bytes of the elements; `None` for strings.

@@ -8,6 +8,39 @@ use std::sync::Arc;
 
 use crate::error::FileError;
 
+/// What bytes live in.
+trait Owner: Send + Sync {
+    fn bytes(&self) -> &[u8];
+
+    /// Nobody will read this part for some time.
+    fn release(&self, _start: usize, _len: usize) {}
+}
+
+struct Foreign<T>(T);
+
+impl<T: AsRef<[u8]> + Send + Sync> Owner for Foreign<T> {
+    fn bytes(&self) -> &[u8] {
+        self.0.as_ref()
+    }
+}
+
+struct Mapped(memmap2::Mmap);
+
+impl Owner for Mapped {
+    fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    #[cfg(unix)]
+    fn release(&self, start: usize, len: usize) {
+        // SAFETY: the map is of a file, shared and read only: a page that was dropped is read from the file again when it is next touched,
+        // and has the same bytes. The system is asked for whole pages; what it drops of the neighbours comes back in the same way.
+        let done = unsafe { self.0.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, len) };
+        // An advice that is not taken costs memory and nothing else.
+        drop(done);
+    }
+}
+
 /// An immutable slice of bytes, cheap to clone and to slice.
 ///
 /// The bytes live in memory or in a memory-mapped file, and are kept alive by every slice of them.
@@ -22,7 +55,7 @@ use crate::error::FileError;
 /// ```
 #[derive(Clone)]
 pub struct Bytes {
-    owner: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    owner: Arc<dyn Owner>,
     /// `start..start + len` is inside of what `owner` gives.
     start: usize,
     len: usize,
@@ -34,7 +67,7 @@ impl Bytes {
     /// `owner` must give the same slice at every call.
     pub fn from_owner(owner: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
         let len = owner.as_ref().len();
-        Self { owner: Arc::new(owner), start: 0, len }
+        Self { owner: Arc::new(Foreign(owner)), start: 0, len }
     }
 
     /// Maps a file into memory, read only: pages are loaded when they are first touched.
@@ -62,7 +95,19 @@ impl Bytes {
         // which is how this crate writes.
         let map = unsafe { memmap2::Mmap::map(&file) }
             .map_err(|error| FileError::caused_by(path, "cannot be mapped into memory", error))?;
-        Ok(Self::from_owner(map))
+        let len = map.len();
+        Ok(Self { owner: Arc::new(Mapped(map)), start: 0, len })
+    }
+
+    /// Says that these bytes will not be read for some time: if they are a part of a mapped file, the system may take the memory that
+    /// they have been read into. They stay readable; reading them reads the file again. Of bytes in memory, and where the system
+    /// has no such advice, nothing happens.
+    ///
+    /// For weights of which an engine has made its own form.
+    pub fn release(&self) {
+        if self.len > 0 {
+            self.owner.release(self.start, self.len);
+        }
     }
 
     /// The bytes in `range`, sharing memory, or `None` if it is not inside.
@@ -114,7 +159,7 @@ impl Deref for Bytes {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &(*self.owner).as_ref()[self.start..self.start + self.len]
+        &self.owner.bytes()[self.start..self.start + self.len]
     }
 }
 
@@ -184,6 +229,23 @@ mod tests {
         assert_eq!(&bytes[..], b"content");
         std::fs::write(&path, "").unwrap();
         assert!(Bytes::map_file(&path).unwrap().is_empty());
+    }
+
+    #[test]
+    fn released_bytes_stay_readable() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let content: Vec<u8> = (0..100_000).map(|i| (i % 251) as u8).collect();
+        std::fs::write(&path, &content).unwrap();
+        let bytes = Bytes::map_file(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(bytes[..], content[..]);
+        for part in [bytes.slice(5000..70_001), bytes.slice(3..3), bytes.clone(), Bytes::from(vec![1, 2])] {
+            let before = part.to_vec();
+            part.release();
+            assert_eq!(part[..], before[..]);
+        }
+        assert_eq!(bytes[..], content[..]);
     }
 
     #[test]

@@ -1,18 +1,29 @@
 //! Running what was accepted. (Only where the runtime is at hand.)
 
+#[path = "../../../mil-runtime/tests/engine/compare.rs"]
+pub mod compare;
+
 use std::collections::BTreeMap;
 
 use mil_core::{
     ir::Function,
     op::Cx,
-    types::{Dim, Type},
+    types::{Dim, TensorType, Type},
 };
-use mil_runtime::{cpu::Executor, tensor::AnyTensor};
+use mil_runtime::{Numerics, cpu::States, outputs::Output, tensor::AnyTensor};
+
+use self::compare::{Engines, options, run};
 
 /// More elements than this are not tried: a program may take as long as it is large.
 const LARGE: i64 = 1 << 14;
 
-/// Runs a function on zeros.
+/// What there is of outputs, and of what type.
+fn types((outputs, _): &(BTreeMap<String, Output>, States)) -> Vec<(String, Option<TensorType>)> {
+    let ty = |o: &Output| if let Output::Tensor(t) = o { Some(t.ty()) } else { None };
+    outputs.iter().map(|(name, o)| (name.clone(), ty(o))).collect()
+}
+
+/// Runs a function on zeros, with the reference kernels and with the fast ones, which must end alike: well, or with the same error.
 pub fn run_on_zeros(function: &Function) -> Result<(), String> {
     // Symbols are as small as they can be; sizes that depend on data have no number here.
     let size = |d: &Dim| d.eval(&|s| s.domain().bounds().0.map(|n| n.max(1)));
@@ -35,7 +46,7 @@ pub fn run_on_zeros(function: &Function) -> Result<(), String> {
             return Err("too large to try".into());
         }
     }
-    let executor = Executor::new(function.clone()).map_err(|e| e.to_string())?.with_loop_limit(10);
+    let engines = Engines::new(function, &[options(Numerics::Fast, 1)], 10).map_err(|e| e.to_string())?;
     let mut inputs = BTreeMap::new();
     for &id in &function.inputs {
         let value = function.value(id);
@@ -50,5 +61,15 @@ pub fn run_on_zeros(function: &Function) -> Result<(), String> {
         let tensor = AnyTensor::from_bytes(ty.dtype, shape, bytes).map_err(|e| e.to_string())?;
         inputs.insert(value.name.clone(), tensor);
     }
-    executor.run(inputs).map(drop).map_err(|e| e.to_string())
+    let states: States = engines.reference.new_states().map_err(|e| e.to_string())?;
+    let outcome = run(&engines.reference, &inputs, &states);
+    for (_, engine) in &engines.planned {
+        // Again, on buffers that are not empty.
+        for _ in 0..2 {
+            let planned = run(engine, &inputs, &states);
+            let (reference, planned) = (outcome.as_ref().map(types), planned.as_ref().map(types));
+            assert_eq!(reference, planned, "the reference and the plan end differently");
+        }
+    }
+    outcome.map(drop)
 }

@@ -143,6 +143,11 @@ impl Executor {
         &self.function
     }
 
+    #[cfg(test)]
+    pub(super) fn planner(&self) -> Option<&Planner> {
+        self.planner.as_ref()
+    }
+
     /// Runs the function once, with states as they are at first, and gives its outputs, which are tensors.
     ///
     /// # Errors
@@ -505,6 +510,34 @@ mod tests {
             assert_eq!(out["y"], AnyTensor::new([1, 2, 2], vec![300f32, 3000.0, 2.0, 20.0]).unwrap());
             assert_eq!(out["w"], AnyTensor::new([2, 2, 1], vec![0f32, 3.0, 2.0, 0.0]).unwrap());
         }
+    }
+
+    #[test]
+    fn models_of_one_program_share_its_mapped_weights() {
+        let mut g = Graph::new("main", Opset::iOS17);
+        let x = g.input("x", "Tensor<f32, 1, 64>".parse::<TensorType>().unwrap());
+        let numbers: Vec<f32> = (0..64 * 64).map(|i| i as f32).collect();
+        let y = g.push(mb::linear(&x, Constant::new([64, 64], &numbers).unwrap())).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.mlpackage");
+        g.finish([("y", y)]).unwrap().save(&path).unwrap();
+        let program = mil_core::ir::Program::load(&path).unwrap();
+        let main = program.main().unwrap();
+        let make = || Executor::with_options(main.clone(), &CpuOptions::default()).unwrap();
+        let (a, b) = (make(), make());
+        let weights = |e: &Executor| {
+            let of = |t: &AnyTensor| (t.count() == 64 * 64).then(|| t.bytes().unwrap().as_ptr_range());
+            e.constants.iter().find_map(|(_, t)| of(t)).unwrap()
+        };
+        assert_eq!(weights(&a), weights(&b));
+        // They are the file's bytes, and stay so when the kernels' own form of them is made.
+        for e in [&a, &b] {
+            let x = AnyTensor::new([1, 64], vec![1f32; 64]).unwrap();
+            let y = e.run(BTreeMap::from([("x".to_string(), x)])).unwrap();
+            assert_eq!(y["y"].to_f32().unwrap()[0], (0..64).sum::<usize>() as f32);
+        }
+        let constant = a.constants.iter().find(|(_, t)| t.count() == 64 * 64).unwrap();
+        assert_eq!(constant.1.to_f32().unwrap()[..], numbers[..]);
     }
 
     #[test]

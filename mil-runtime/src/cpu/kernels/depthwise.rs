@@ -11,6 +11,7 @@ use super::{
     epilogue::Epilogue,
     simd::{Isa, Simd, dispatch},
     threads::{Shared, Threads},
+    view::apart,
 };
 
 /// How many channels weights are padded to a multiple of.
@@ -120,11 +121,8 @@ impl Depthwise {
         assert!(weights.len() >= taps.len() * padded, "{} weights for {} taps", weights.len(), taps.len());
         assert!(x.len() >= self.reads(), "an input of {} elements, read up to {}", x.len(), self.reads());
         assert!(y.len() >= self.writes(), "an output of {} elements, written up to {}", y.len(), self.writes());
-        let mut end = self.channels;
-        for axis in (0..4).rev() {
-            assert!(self.size[axis] == 1 || self.output[axis] >= end, "output pixels overlap along axis {axis}");
-            end = end.saturating_add((self.size[axis] - 1).saturating_mul(self.output[axis]));
-        }
+        let ([n, d, h, w], [dn, dd, dh, dw]) = (self.size, self.output);
+        assert!(apart(&[n, d, h, w, self.channels], &[dn, dd, dh, dw, 1]), "output pixels overlap");
         epilogue.check(self.channels, PADDING, pixels);
 
         let y = Shared::new(y);

@@ -364,6 +364,12 @@ impl<'a> Builder<'a> {
         }
     }
 
+    /// As [`Builder::layout_for`], but with the elements of dimension `innermost` one behind the other, as a kernel must write them.
+    pub(crate) fn layout_within(&self, value: ValueId, natural: Layout, innermost: usize) -> Layout {
+        let wanted = self.layout_for(value, natural.clone());
+        if wanted.order.last() == Some(&innermost) { wanted } else { natural }
+    }
+
     /// The value as a tensor that fits; emits whatever is needed for it.
     pub(crate) fn tensor(&mut self, value: ValueId, want: &Want) -> Option<Tensor> {
         self.emit(value);
@@ -428,10 +434,10 @@ impl<'a> Builder<'a> {
         let Some(group) = state.pending.take() else { return };
         let shape = state.shape.clone();
         let natural = group.producer.layout(self, &shape);
-        let mut layout = self.layout_for(value, natural.clone());
-        if group.producer.innermost(&shape).is_some_and(|d| layout.order.last() != Some(&d)) {
-            layout = natural;
-        }
+        let layout = match group.producer.innermost(&shape) {
+            Some(innermost) => self.layout_within(value, natural, innermost),
+            None => self.layout_for(value, natural),
+        };
         let to = self.new_tensor(&shape, &layout);
         let done = match group.producer.emit(self, &to, &group.joined) {
             Some(rest) if !rest.is_empty() => {

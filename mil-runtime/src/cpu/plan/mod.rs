@@ -40,6 +40,9 @@ mod testing;
 /// How many plans are kept, over all blocks of a function.
 const MOST_PLANS: usize = 32;
 
+/// How many bytes the buffers of plans have that do not run, before those of the plans that were used longest ago are given back.
+const MOST_IDLE: usize = 64 << 20;
+
 /// Makes plans, and keeps them.
 pub(crate) struct Planner {
     pub(crate) isa: Isa,
@@ -114,6 +117,10 @@ impl Planner {
         }
         // Two threads may both make it; the first one's is kept.
         let made = make();
+        // What it was made of is read no more, but by ops that want it in another form.
+        if let Some(constant) = self.constants.get(&id) {
+            constant.release();
+        }
         lock(&self.packed).entry(key).or_insert(made).clone()
     }
 
@@ -153,6 +160,18 @@ impl Planner {
         }
         plans.push_back((key, plan.clone()));
         plan
+    }
+
+    /// Sees to it that with so many bytes more there are no more than [`MOST_IDLE`] which no run uses, as far as that can be.
+    pub(crate) fn make_room(&self, bytes: usize) {
+        let plans = lock(&self.plans);
+        let mut idle: usize = plans.iter().map(|(_, plan)| plan.bytes() * lock(&plan.arenas).len()).sum();
+        for (_, plan) in plans.iter() {
+            if idle.saturating_add(bytes) <= MOST_IDLE {
+                return;
+            }
+            idle -= plan.bytes() * std::mem::take(&mut *lock(&plan.arenas)).len();
+        }
     }
 
     fn make(&self, function: &Function, key: &Key) -> Plan {
@@ -195,4 +214,57 @@ fn used_from(function: &Function, block: BlockId, start: usize) -> BTreeSet<Valu
         }
     }
     used
+}
+
+#[cfg(test)]
+mod tests {
+    use mil_core::{
+        graph::Graph,
+        mb,
+        types::{Opset, TensorType},
+    };
+
+    use super::*;
+    use crate::cpu::Executor;
+
+    fn softmax() -> Function {
+        let mut g = Graph::new("main", Opset::iOS17);
+        let x = g.input("x", "Tensor<f32, N>".parse::<TensorType>().unwrap());
+        let y = g.push(mb::relu(&x)).unwrap();
+        let y = g.push(mb::softmax(&y).axis(0)).unwrap();
+        g.finish([("y", y)]).unwrap().main().unwrap().clone()
+    }
+
+    fn run(executor: &Executor, n: usize) {
+        let x = AnyTensor::new([n], vec![0.5f32; n]).unwrap();
+        let y = executor.run(BTreeMap::from([("x".to_string(), x)])).unwrap();
+        assert!((y["y"].to_f32().unwrap()[n - 1] - 1.0 / n as f32).abs() < 1e-6);
+    }
+
+    #[test]
+    fn no_more_plans_are_kept_than_some() {
+        let executor = Executor::with_options(softmax(), &CpuOptions::default()).unwrap();
+        let planner = executor.planner().unwrap();
+        for n in 1..100 {
+            run(&executor, n);
+            assert_eq!(lock(&planner.plans).len(), n.min(MOST_PLANS));
+        }
+    }
+
+    #[test]
+    fn idle_buffers_are_given_back() {
+        let executor = Executor::with_options(softmax(), &CpuOptions::default()).unwrap();
+        let planner = executor.planner().unwrap();
+        let idle = || lock(&planner.plans).iter().map(|(_, p)| lock(&p.arenas).len() * p.bytes()).sum::<usize>();
+        for n in 0..8 {
+            run(&executor, (4 << 20) + n);
+            assert!(idle() > 0 && idle() <= MOST_IDLE, "{} bytes", idle());
+        }
+        assert_eq!(lock(&planner.plans).len(), 8);
+        // One that is too large alone stays nevertheless: it is what runs.
+        run(&executor, MOST_IDLE);
+        assert!(
+            idle() > MOST_IDLE && lock(&planner.plans).iter().filter(|(_, p)| !lock(&p.arenas).is_empty()).count() == 1
+        );
+    }
 }

@@ -21,11 +21,17 @@ use crate::{
 };
 
 impl Plan {
+    /// The size of its buffers.
+    pub(super) fn bytes(&self) -> usize {
+        self.sizes.iter().sum::<usize>().saturating_mul(size_of::<f32>())
+    }
+
     /// Runs all steps on the values of a run.
     pub(crate) fn run(&self, executor: &Executor, planner: &Planner, run: &mut Run) -> Result<(), RunError> {
-        let mut arena = lock(&self.arenas).pop().unwrap_or_else(|| {
-            let slots = self.sizes.iter().map(|len| Aligned::zeros(*len)).collect();
-            Arena { slots }
+        let idle = lock(&self.arenas).pop();
+        let mut arena = idle.unwrap_or_else(|| {
+            planner.make_room(self.bytes());
+            Arena { slots: self.sizes.iter().map(|len| Aligned::zeros(*len)).collect() }
         });
         let done = self.steps.iter().try_for_each(|step| self.step(executor, planner, step, &mut arena, run));
         lock(&self.arenas).push(arena);

@@ -26,7 +26,9 @@ pub(super) fn concat(b: &mut Builder<'_>, node: &Node) -> Option<()> {
     let mut parts = vec![];
     for value in &op.values {
         if !value.shape().iter().any(|d| d.is(0)) {
-            parts.push(b.tensor(value.id?, &Want::Any)?);
+            let part = b.tensor(value.id?, &Want::Any)?;
+            // Scalars are joined to a vector.
+            parts.push(if part.rank() == 0 { part.expanded(0) } else { part });
         }
     }
     joined(b, node, parts, axis)

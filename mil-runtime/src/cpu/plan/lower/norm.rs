@@ -165,7 +165,7 @@ fn local_response_norm(b: &mut Builder<'_>, node: &Node) -> Option<()> {
         return None;
     }
     let x = b.tensor(op.x.id?, &Want::ChannelsLast(vec![(0, 0); shape.len() - 2]))?;
-    let layout_of_out = b.layout_for(node.outputs[0], Layout::channels_last(shape.len()));
+    let layout_of_out = b.layout_within(node.outputs[0], Layout::channels_last(shape.len()), 1);
     let to = b.new_tensor(shape, &layout_of_out);
     let perm: Vec<usize> = [0].into_iter().chain(2..shape.len()).chain([1]).collect();
     let (from, out) = (x.transposed(&perm), to.transposed(&perm));

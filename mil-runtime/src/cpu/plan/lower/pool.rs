@@ -59,7 +59,7 @@ pub(super) fn lower(b: &mut Builder<'_>, node: &Node) -> Option<()> {
         window::Axis::three(&sizes[2..], &shape[2..], &kernels, windows.strides, &ones, windows.pad_type, windows.pad);
     let axes = axes.map(|a| Axis { size: a.size, places: a.places, kernel: a.kernel, stride: a.stride, pad: a.pad });
     let x = b.tensor(id, &Want::ChannelsLast(vec![(0, 0); rank - 2]))?;
-    let layout = b.layout_for(node.outputs[0], Layout::channels_last(rank));
+    let layout = b.layout_within(node.outputs[0], Layout::channels_last(rank), 1);
     let to = b.new_tensor(shape, &layout);
     let area = |t: &Tensor| {
         let mut strides = [0; 4];
