@@ -10,7 +10,7 @@ use mil::{AnyTensor, DType, Model, RunError};
 use super::{
     boxes::{Rect, Sides},
     nms::{Overlap, nms},
-    pyramid::{Crop, level, normalize, resize, scales},
+    pyramid::{Crop, Sums, level, normalize, resize, scales},
 };
 
 /// The smallest face looked for, in pixels.
@@ -20,9 +20,12 @@ const THRESHOLDS: [f32; 3] = [0.6, 0.7, 0.7];
 /// The P-Net looks at every second pixel, through a window of 12.
 const STRIDE: f32 = 2.0;
 const WINDOW: f32 = 12.0;
-/// The longest side that the P-Net is declared for, and how many boxes the others take at once.
+/// The longest side that the P-Net is declared for.
 const MAX_SIDE: usize = 2048;
-const MAX_BATCH: usize = 1024;
+/// How many boxes the other nets take at once: few enough that what they compute stays in the caches. The last ones are filled up to a
+/// multiple of [`STEP`], so that the engine, which plans for each shape it meets, meets few.
+const BATCH: usize = 32;
+const STEP: usize = 8;
 
 /// A face.
 #[derive(Clone, PartialEq, Debug)]
@@ -74,14 +77,15 @@ impl Detector {
     /// If the photograph is too large for the P-Net.
     pub(crate) fn detect(&self, photo: &RgbImage) -> Result<(Vec<Face>, Counts), Box<dyn Error>> {
         let mut counts = Counts::default();
-        let proposed = self.propose(photo, &mut counts)?;
+        let sums = Sums::of(photo);
+        let proposed = self.propose(photo, &sums, &mut counts)?;
 
-        let sure = self.judge(&self.rnet, photo, &proposed, 24, THRESHOLDS[1])?;
+        let sure = self.judge(&self.rnet, photo, &sums, &proposed, 24, THRESHOLDS[1])?;
         let kept = suppress(&sure, Overlap::Union, 0.7);
         counts.rnet = [sure.len(), kept.len()];
         let squares: Vec<Rect> = kept.iter().map(|i| sure[*i].regressed(Sides::Inclusive).square()).collect();
 
-        let mut sure = self.judge(&self.onet, photo, &squares, 48, THRESHOLDS[2])?;
+        let mut sure = self.judge(&self.onet, photo, &sums, &squares, 48, THRESHOLDS[2])?;
         // The landmarks are in units of the box before its regression; the boxes suppress each other after it.
         let landmarks: Vec<_> = sure.iter().map(Candidate::landmarks_in_photo).collect();
         for c in &mut sure {
@@ -94,7 +98,7 @@ impl Detector {
     }
 
     /// First stage: boxes from every level of the pyramid.
-    fn propose(&self, photo: &RgbImage, counts: &mut Counts) -> Result<Vec<Rect>, Box<dyn Error>> {
+    fn propose(&self, photo: &RgbImage, sums: &Sums, counts: &mut Counts) -> Result<Vec<Rect>, Box<dyn Error>> {
         let mut found = vec![];
         for scale in scales(photo.width(), photo.height(), MIN_FACE) {
             let [rows, columns] = level(photo, scale);
@@ -104,7 +108,8 @@ impl Detector {
                     format!("a photograph of {w} x {h} is too large: shrink it to {} a side", MAX_SIDE * 3 / 2);
                 return Err(message.into());
             }
-            let mut planes = resize(photo, Crop::all(photo), rows, columns);
+            let mut planes = vec![];
+            resize(sums, Crop::all(photo), rows, columns, &mut planes);
             normalize(&mut planes);
             let image = AnyTensor::from_f32(self.dtype, [1, 3, rows, columns], planes)?;
             let outputs = self.pnet.predict([("image", image)])?;
@@ -125,16 +130,20 @@ impl Detector {
         &self,
         net: &Model,
         photo: &RgbImage,
+        sums: &Sums,
         boxes: &[Rect],
         size: usize,
         threshold: f32,
     ) -> Result<Vec<Candidate>, Box<dyn Error>> {
         let crops: Vec<(Rect, Crop)> = boxes.iter().filter_map(|r| Some((*r, Crop::of(photo, r)?))).collect();
         let mut sure = vec![];
-        for batch in crops.chunks(MAX_BATCH) {
-            let mut planes: Vec<f32> = batch.iter().flat_map(|(_, crop)| resize(photo, *crop, size, size)).collect();
+        for batch in crops.chunks(BATCH) {
+            let mut planes = vec![];
+            batch.iter().for_each(|(_, crop)| resize(sums, *crop, size, size, &mut planes));
             normalize(&mut planes);
-            let faces = AnyTensor::from_f32(self.dtype, [batch.len(), 3, size, size], planes)?;
+            let count = batch.len().next_multiple_of(STEP);
+            planes.resize(count * 3 * size * size, 0.0);
+            let faces = AnyTensor::from_f32(self.dtype, [count, 3, size, size], planes)?;
             let outputs = net.predict([("faces", faces)])?;
             let (probabilities, regressions) = (outputs["probabilities"].to_f32()?, outputs["boxes"].to_f32()?);
             let landmarks = outputs.get("landmarks").map(AnyTensor::to_f32).transpose()?;

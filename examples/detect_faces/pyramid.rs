@@ -53,30 +53,59 @@ impl Crop {
     }
 }
 
-/// Resizes a part of the photograph by area: an output pixel is the mean over the input pixels that it touches, all with
-/// the same weight. Planes of red, green, blue, each row-major, 0 to 255.
-///
-/// `rows` and `columns` are at least 1.
-pub(crate) fn resize(photo: &RgbImage, crop: Crop, rows: usize, columns: usize) -> Vec<f32> {
-    let (row_windows, column_windows) = (windows(crop.rows, rows), windows(crop.columns, columns));
-    let mut planes = vec![0.0; 3 * rows * columns];
-    let (pixels, stride) = (photo.as_raw(), photo.width() as usize);
-    for (i, [top, bottom]) in row_windows.into_iter().enumerate() {
-        for (j, &[left, right]) in column_windows.iter().enumerate() {
-            let mut sums = [0u64; 3];
-            for row in top..bottom {
-                let line = &pixels[3 * (row * stride + left)..3 * (row * stride + right)];
-                for pixel in line.chunks_exact(3) {
-                    sums.iter_mut().zip(pixel).for_each(|(sum, v)| *sum += u64::from(*v));
+/// Sums of a photograph's pixels: any rectangle's sum is four of them. A pyramid reads each pixel once this way, not once per level.
+pub(crate) struct Sums {
+    /// Per row and column, the red, green and blue of all pixels above and to the left. Modulo 2^32, as differences are too: no
+    /// rectangle that is asked for has 2^24 pixels.
+    sums: Vec<u32>,
+    /// How many numbers a row has.
+    stride: usize,
+}
+
+impl Sums {
+    /// Of all of a photograph.
+    pub(crate) fn of(photo: &RgbImage) -> Sums {
+        let (pixels, width) = (photo.as_raw(), 3 * photo.width() as usize);
+        let stride = width + 3;
+        let mut sums = vec![0u32; stride * (photo.height() as usize + 1)];
+        for (y, line) in pixels.chunks_exact(width.max(1)).enumerate() {
+            let (above, row) = sums[y * stride..(y + 2) * stride].split_at_mut(stride);
+            let mut left = [0u32; 3];
+            for ((pixel, above), row) in
+                line.chunks_exact(3).zip(above.chunks_exact(3).skip(1)).zip(row.chunks_exact_mut(3).skip(1))
+            {
+                for c in 0..3 {
+                    left[c] = left[c].wrapping_add(u32::from(pixel[c]));
+                    row[c] = above[c].wrapping_add(left[c]);
                 }
             }
-            let count = ((bottom - top) * (right - left)) as f32;
-            for (channel, sum) in sums.into_iter().enumerate() {
+        }
+        Sums { sums, stride }
+    }
+}
+
+/// Resizes a part of the photograph by area: an output pixel is the mean over the input pixels that it touches, all with
+/// the same weight. Planes of red, green, blue, each row-major, 0 to 255, are appended to `planes`.
+///
+/// `rows` and `columns` are at least 1.
+pub(crate) fn resize(photo: &Sums, crop: Crop, rows: usize, columns: usize, planes: &mut Vec<f32>) {
+    let (row_windows, column_windows) = (windows(crop.rows, rows), windows(crop.columns, columns));
+    let first = planes.len();
+    planes.resize(first + 3 * rows * columns, 0.0);
+    let planes = &mut planes[first..];
+    let [from, to] = crop.columns.map(|c| 3 * c);
+    let line = |y: usize| &photo.sums[y * photo.stride + from..][..to - from + 3];
+    let mut band = vec![0u32; to - from + 3];
+    for (i, [top, bottom]) in row_windows.into_iter().enumerate() {
+        band.iter_mut().zip(line(bottom).iter().zip(line(top))).for_each(|(d, (b, t))| *d = b.wrapping_sub(*t));
+        for (j, [left, right]) in column_windows.iter().map(|w| w.map(|x| 3 * x - from)).enumerate() {
+            let count = ((bottom - top) * (right - left) / 3) as f32;
+            for channel in 0..3 {
+                let sum = band[right + channel].wrapping_sub(band[left + channel]);
                 planes[(channel * rows + i) * columns + j] = sum as f32 / count;
             }
         }
     }
-    planes
 }
 
 /// The input pixels that each of `count` output pixels touches.
@@ -97,6 +126,7 @@ mod tests {
     #[test]
     fn the_pyramid_is_the_reference() {
         let (photo, reference) = (photo(), reference());
+        let sums = Sums::of(&photo);
         let scales = scales(photo.width(), photo.height(), 20.0);
         let levels = reference["pyramid"].as_array().unwrap();
         assert_eq!(scales.len(), levels.len());
@@ -104,7 +134,8 @@ mod tests {
             assert!((scale - expected["scale"].as_f64().unwrap()).abs() < 1e-15);
             let [rows, columns] = level(&photo, scale);
             assert_eq!((rows, columns), (count(&expected["rows"]), count(&expected["columns"])));
-            let planes = resize(&photo, Crop::all(&photo), rows, columns);
+            let mut planes = vec![];
+            resize(&sums, Crop::all(&photo), rows, columns, &mut planes);
             for (channel, row) in expected["resized_row_0"].as_array().unwrap().iter().enumerate() {
                 close(&planes[channel * rows * columns..][..4], &floats(row), 1e-4);
             }
@@ -115,10 +146,30 @@ mod tests {
     fn the_first_face_of_the_second_stage_is_the_reference() {
         let (photo, reference) = (photo(), reference());
         let rect = Rect::new(floats(&reference["pnet"]["first_boxes"][0]).try_into().unwrap());
-        let mut planes = resize(&photo, Crop::of(&photo, &rect).unwrap(), 24, 24);
+        let mut planes = vec![];
+        resize(&Sums::of(&photo), Crop::of(&photo, &rect).unwrap(), 24, 24, &mut planes);
         normalize(&mut planes);
         for (channel, row) in reference["rnet"]["first_face_row_0"].as_array().unwrap().iter().enumerate() {
             close(&planes[channel * 24 * 24..][..4], &floats(row), 1e-6);
+        }
+    }
+
+    /// Sums do not overflow, and a resized part is the mean of its pixels.
+    #[test]
+    fn means_are_exact() {
+        let photo = RgbImage::from_fn(37, 29, |x, y| image::Rgb([255, (x * 7 % 256) as u8, (x * y % 256) as u8]));
+        let (sums, crop) = (Sums::of(&photo), Crop { rows: [3, 25], columns: [5, 36] });
+        let mut planes = vec![9.0];
+        resize(&sums, crop, 4, 6, &mut planes);
+        assert_eq!(planes.len(), 1 + 3 * 4 * 6);
+        for (i, [top, bottom]) in windows(crop.rows, 4).into_iter().enumerate() {
+            for (j, [left, right]) in windows(crop.columns, 6).into_iter().enumerate() {
+                let places = || (top..bottom).flat_map(|y| (left..right).map(move |x| (x as u32, y as u32)));
+                for channel in 0..3 {
+                    let sum: u64 = places().map(|(x, y)| u64::from(photo.get_pixel(x, y)[channel])).sum();
+                    assert_eq!(planes[1 + (channel * 4 + i) * 6 + j], sum as f32 / places().count() as f32);
+                }
+            }
         }
     }
 

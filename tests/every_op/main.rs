@@ -5,6 +5,7 @@
 
 mod blocks;
 mod elementwise;
+mod engine;
 mod images;
 mod layers;
 mod scene;
