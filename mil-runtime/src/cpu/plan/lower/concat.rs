@@ -72,7 +72,7 @@ fn joined(b: &mut Builder<'_>, node: &Node, parts: Vec<Tensor>, axis: usize) -> 
 /// Plans a `tile`: a copy of a view in which elements are repeated.
 pub(super) fn tile(b: &mut Builder<'_>, node: &Node) -> Option<()> {
     let op = Tile::bind(&node.args).ok()?;
-    let (dtype, shape) = &node.types[0];
+    let shape = &node.types[0].1;
     let x = super::input(b, &op.x, &Want::Any)?;
     if shape.contains(&0) {
         return None;
@@ -85,13 +85,7 @@ pub(super) fn tile(b: &mut Builder<'_>, node: &Node) -> Option<()> {
         from = from.expanded(axis);
         (from.shape[axis], from.strides[axis]) = (shape[axis] / size, 0);
     }
-    if from.shape != to.shape {
-        return None;
-    }
-    let joined = Joined { dtype: *dtype, stages: vec![], ops: vec![node.op] };
-    super::copy(b, &joined, &from, &to);
-    b.set(node, 0, y);
-    Some(())
+    super::moved(b, node, &from, &to, y)
 }
 
 #[cfg(test)]

@@ -125,6 +125,17 @@ impl Work for Copying {
     }
 }
 
+/// Makes `y` a node's output by a copy from one view to another, which is one of `y`. `None` if their shapes differ.
+fn moved(b: &mut Builder<'_>, node: &Node, from: &Tensor, to: &Tensor, y: Tensor) -> Option<()> {
+    if from.shape != to.shape {
+        return None;
+    }
+    let joined = Joined { dtype: node.types[0].0, stages: vec![], ops: vec![node.op] };
+    copy(b, &joined, from, to);
+    b.set(node, 0, y);
+    Some(())
+}
+
 /// Copies a tensor to another of the same shape.
 pub(super) fn copy(b: &mut Builder<'_>, joined: &Joined, from: &Tensor, to: &Tensor) {
     let work = Copying(Copy::new(&to.shape, to.view(), from.view()));

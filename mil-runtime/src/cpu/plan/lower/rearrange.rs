@@ -7,7 +7,7 @@ use mil_core::{
 
 use super::{
     super::{
-        build::{Builder, Joined, Want},
+        build::{Builder, Want},
         nodes::Node,
         tensor::Tensor,
     },
@@ -63,20 +63,14 @@ fn rearranged(
     from: impl Fn(Tensor) -> Tensor,
     to: impl Fn(Tensor) -> Tensor,
 ) -> Option<()> {
-    let (dtype, shape) = &node.types[0];
+    let shape = &node.types[0].1;
     if shape.len() != 4 || x.rank() != 4 || shape.contains(&0) {
         return None;
     }
     let x = super::input(b, x, &Want::Any)?;
     let y = like(b, node, &x);
     let (from, to) = (from(x), to(y.clone()));
-    if from.shape != to.shape {
-        return None;
-    }
-    let joined = Joined { dtype: *dtype, stages: vec![], ops: vec![node.op] };
-    super::copy(b, &joined, &from, &to);
-    b.set(node, 0, y);
-    Some(())
+    super::moved(b, node, &from, &to, y)
 }
 
 #[cfg(test)]
