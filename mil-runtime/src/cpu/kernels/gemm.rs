@@ -387,7 +387,7 @@ mod tests {
     use super::{
         super::{
             epilogue::{Activation, Residual},
-            panels::{Source, pad},
+            panels::{Affine, Source, pad},
         },
         *,
     };
@@ -528,13 +528,17 @@ mod tests {
             let halves: Vec<f16> = raw.iter().map(|v| f16::from_f32(*v)).collect();
             exactly(&Panels::f16(isa, &threads, k, n, &halves, source), halves.iter().map(|h| h.to_f32()).collect());
             let ints: Vec<i8> = raw.iter().map(|v| (v * 127.0) as i8).collect();
-            let (scale, zero) = (numbers(n, 3), (0..n).map(|c| c as f32 - 9.0).collect::<Vec<_>>());
-            let value = |i: usize, q: f32| (q - zero[i / k]) * scale[i / k];
-            let same = ints.iter().enumerate().map(|(i, q)| value(i, f32::from(*q))).collect();
-            exactly(&Panels::int8(isa, &threads, (k, n), &ints, source, &scale, &zero), same);
             let bytes: Vec<u8> = ints.iter().map(|i| *i as u8).collect();
-            let same = bytes.iter().enumerate().map(|(i, q)| value(i, f32::from(*q))).collect();
-            exactly(&Panels::uint8(isa, &threads, (k, n), &bytes, source, &scale, &zero), same);
+            let (scale, zero) = (numbers(n, 3), (0..n).map(|c| c as f32 - 9.0).collect::<Vec<_>>());
+            for half in [false, true] {
+                let affine = Affine { scale: &scale, zero: &zero, half };
+                let round = |v: f32| if half { f16::from_f32(v).to_f32() } else { v };
+                let value = |i: usize, q: f32| round((q - zero[i / k]) * scale[i / k]);
+                let same = ints.iter().enumerate().map(|(i, q)| value(i, f32::from(*q))).collect();
+                exactly(&Panels::int8(isa, &threads, (k, n), &ints, source, affine), same);
+                let same = bytes.iter().enumerate().map(|(i, q)| value(i, f32::from(*q))).collect();
+                exactly(&Panels::uint8(isa, &threads, (k, n), &bytes, source, affine), same);
+            }
             let indices: Vec<u8> = bytes.iter().map(|b| b % 16).collect();
             let (table, tables) = (numbers(32, 4), (0..n).map(|c| u32::from(c >= 35)).collect::<Vec<_>>());
             let same = indices.iter().enumerate().map(|(i, q)| table[tables[i / k] as usize * 16 + usize::from(*q)]);

@@ -20,6 +20,7 @@ use self::{
     step::{Arena, Machine, PlanStep},
 };
 use super::{
+    compressed::AllCompressed,
     kernels::{aligned::Aligned, simd::Isa, threads::Threads},
     options::{CpuOptions, Numerics},
     reference::value::Value,
@@ -47,6 +48,8 @@ pub(crate) struct Planner {
     pub(crate) numerics: Numerics,
     /// The function's constants.
     pub(crate) constants: BTreeMap<ValueId, Arc<AnyTensor>>,
+    /// Those that are not unpacked.
+    pub(crate) compressed: AllCompressed,
     packed: Mutex<BTreeMap<(ValueId, Cow<'static, str>), Packed>>,
     plans: Mutex<VecDeque<(Key, Arc<Plan>)>>,
     /// What the ops of a block from one on use from before, and what is used of them afterwards.
@@ -81,12 +84,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Planner {
     /// Nothing planned yet.
-    pub(crate) fn new(options: &CpuOptions, constants: BTreeMap<ValueId, Arc<AnyTensor>>) -> Planner {
+    pub(crate) fn new(
+        options: &CpuOptions,
+        constants: BTreeMap<ValueId, Arc<AnyTensor>>,
+        compressed: AllCompressed,
+    ) -> Planner {
         Planner {
             isa: Isa::chosen(),
             threads: Threads::shared(options.thread_count()),
             numerics: options.numerics,
             constants,
+            compressed,
             packed: Mutex::default(),
             plans: Mutex::default(),
             bounds: Mutex::default(),
@@ -97,21 +105,31 @@ impl Planner {
         Machine { isa: self.isa, threads: &self.threads }
     }
 
-    /// The packed form of a constant, made once. `kind` says all on which it depends besides the constant.
+    /// The packed form of a constant, made once. `kind` says all on which it depends besides the constant. `None` if it cannot be made.
     pub(crate) fn packed(
         &self,
         id: Option<ValueId>,
         kind: impl Into<Cow<'static, str>>,
-        make: impl FnOnce() -> Packed,
-    ) -> Packed {
+        make: impl FnOnce() -> Option<Packed>,
+    ) -> Option<Packed> {
         let Some(id) = id else { return make() };
         let key = (id, kind.into());
         if let Some(found) = lock(&self.packed).get(&key) {
-            return found.clone();
+            return Some(found.clone());
         }
         // Two threads may both make it; the first one's is kept.
-        let made = make();
-        lock(&self.packed).entry(key).or_insert(made).clone()
+        let made = make()?;
+        Some(lock(&self.packed).entry(key).or_insert(made).clone())
+    }
+
+    /// How much memory packed matrices take, in bytes.
+    #[cfg(test)]
+    pub(crate) fn packed_bytes(&self) -> usize {
+        let bytes = |p: &Packed| match p {
+            Packed::Panels(panels) => panels.iter().map(|p| p.bytes()).sum(),
+            Packed::Depthwise(weights) => weights.len() * 4,
+        };
+        lock(&self.packed).values().map(bytes).sum()
     }
 
     /// The plan for the ops of a block from `start` on, with the values that are there now.
@@ -126,7 +144,8 @@ impl Planner {
             let mut bounds = lock(&self.bounds);
             bounds.entry((block, start)).or_insert_with(|| Arc::new(used_from(function, block, start))).clone()
         };
-        let shapes = used.iter().filter(|v| !self.constants.contains_key(v)).filter_map(|v| {
+        let constant = |v: &ValueId| self.constants.contains_key(v) || self.compressed.contains_key(v);
+        let shapes = used.iter().filter(|v| !constant(v)).filter_map(|v| {
             let Some(Some(Value::Tensor(t))) = values.get(v.index()) else { return None };
             Some((*v, t.shape().to_vec()))
         });

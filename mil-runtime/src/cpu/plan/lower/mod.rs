@@ -35,6 +35,7 @@ mod reduce;
 mod resize;
 mod select;
 mod shape;
+mod weight;
 mod winograd;
 
 pub(super) use elementwise::in_place;
