@@ -224,7 +224,7 @@ impl Constant {
         if bits == 8 {
             return Some(Cow::Borrowed(bytes));
         }
-        let above = if self.dtype.is_unsigned() { 0 } else { 0xff << bits - 1 };
+        let above = if self.dtype.is_unsigned() { 0 } else { 0xff << (bits - 1) };
         // What is above the bits of a negative number are ones.
         let wide = |bits: u8| if bits & above == 0 { bits } else { bits | above };
         Some((0..self.count()).map(|i| wide(element_bits(bytes, bits, i))).collect())

@@ -30,7 +30,7 @@ use crate::{
 pub struct Executor {
     function: Function,
     steps: Vec<Step>,
-    constants: Vec<(ValueId, Arc<AnyTensor>)>,
+    constants: Dense,
     /// Constants that are not unpacked yet.
     compressed: AllCompressed,
     /// Per op, the values that nobody uses after it.
@@ -42,6 +42,9 @@ pub struct Executor {
     /// Makes blocks faster, if that is wanted.
     planner: Option<Planner>,
 }
+
+/// Constants as tensors.
+type Dense = Vec<(ValueId, Arc<AnyTensor>)>;
 
 enum Step {
     Const,
@@ -438,7 +441,7 @@ fn truth(value: &Value) -> Result<bool, RunError> {
 
 /// What `constexpr_` ops give to other ops: unpacked where it is made of what others of them give (which is not kept), else left
 /// compressed.
-fn unpacked(function: &Function) -> Result<(Vec<(ValueId, Arc<AnyTensor>)>, AllCompressed), RunError> {
+fn unpacked(function: &Function) -> Result<(Dense, AllCompressed), RunError> {
     let order = function.walk();
     let ops = || order.iter().map(|id| function.op(*id));
     let mut wanted: BTreeSet<ValueId> = function.outputs().iter().copied().collect();
