@@ -240,9 +240,9 @@ impl AnyTensor {
             return Err(RunError::new(format!("weight `{name}` is not attached; load the weights first")));
         }
         if c.dtype().is_sub_byte() {
-            let ints = c.ints().unwrap_or_default();
+            let ints = c.byte_ints().unwrap_or_default();
             return match c.dtype().is_unsigned() {
-                true => AnyTensor::new(c.shape(), ints.iter().map(|v| *v as u8).collect()),
+                true => AnyTensor::new(c.shape(), ints.into_owned()),
                 false => AnyTensor::new(c.shape(), ints.iter().map(|v| *v as i8).collect()),
             };
         }

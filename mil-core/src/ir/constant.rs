@@ -1,6 +1,6 @@
 //! Constants: typed, shaped bytes that are shared or memory-mapped.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use half::f16;
 
@@ -215,6 +215,21 @@ impl Constant {
         Some(bytes.chunks_exact(size_of::<T>()).map(T::get).collect())
     }
 
+    /// The elements of a constant of integers of 8 bits or less, one byte each; of signed ones in two's complement.
+    pub fn byte_ints(&self) -> Option<Cow<'_, [u8]>> {
+        let (bits, bytes) = (self.dtype.bits(), self.bytes()?);
+        if !self.dtype.is_int() || bits > 8 {
+            return None;
+        }
+        if bits == 8 {
+            return Some(Cow::Borrowed(bytes));
+        }
+        let above = if self.dtype.is_unsigned() { 0 } else { 0xff << (bits - 1) };
+        // What is above the bits of a negative number are ones.
+        let wide = |bits: u8| if bits & above == 0 { bits } else { bits | above };
+        Some((0..self.count()).map(|i| wide(element_bits(bytes, bits, i))).collect())
+    }
+
     /// The elements of an integer or bool constant as numbers.
     pub fn ints(&self) -> Option<Vec<i64>> {
         fn wide<T: Element + TryInto<i64>>(c: &Constant) -> Option<Vec<i64>> {
@@ -335,7 +350,10 @@ mod tests {
         for dtype in [DType::U1, DType::U2, DType::U3, DType::U4, DType::U6, DType::U8, DType::I4, DType::I16] {
             let (min, max) = dtype.int_range().unwrap();
             let values: Vec<i64> = (0..19).map(|i| (min + i * 5 % (max - min + 1)) as i64).collect();
-            assert_eq!(Constant::integers(dtype, [19], &values).unwrap().ints(), Some(values), "{dtype}");
+            let c = Constant::integers(dtype, [19], &values).unwrap();
+            let bytes = values.iter().map(|v| *v as u8).collect::<Vec<_>>();
+            assert_eq!(c.byte_ints(), (dtype != DType::I16).then_some(Cow::Owned(bytes)), "{dtype}");
+            assert_eq!(c.ints(), Some(values), "{dtype}");
             assert!(Constant::integers(dtype, [1], &[max as i64 + 1]).unwrap_err().contains("does not fit"));
         }
         assert!(Constant::integers(DType::F32, [1], &[1]).is_err());

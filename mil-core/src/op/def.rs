@@ -2,15 +2,15 @@
 
 use std::fmt;
 
-use crate::types::{DType, Opset};
+use crate::types::{DType, Opset, TensorType};
 
 use super::{
-    args::Args,
+    args::{AnyArg, Args},
     error::OpError,
     infer::{Cx, Inferred},
     param::ParamKind,
 };
-use crate::ir::{Constant, Literal};
+use crate::ir::{Constant, Known, Literal};
 
 /// The dtypes that a parameter takes from an opset on.
 #[derive(Clone, Copy, Debug)]
@@ -157,6 +157,16 @@ impl OpDef {
                 OpError::new("computes when the program runs; only `constexpr_` ops are unpacked").of(self.name)
             );
         };
+        self.unpacked_types(args, opset)?;
+        materialize(args).map_err(|e| e.of(self.name))
+    }
+
+    /// The types of what [`OpDef::materialize`] gives, without unpacking anything: it cannot fail after that.
+    ///
+    /// # Errors
+    /// As [`OpDef::materialize`].
+    pub fn unpacked_types(&self, args: &Args, opset: Opset) -> Result<Vec<TensorType>, OpError> {
+        let mut types = vec![];
         for output in self.infer(args, &mut Cx::new(opset, "", &[]).reading())? {
             let Some(ty) = output.ty.tensor() else { continue };
             let count = ty.shape.fixed().and_then(|s| s.iter().try_fold(1usize, |n, d| n.checked_mul(*d)));
@@ -164,8 +174,16 @@ impl OpDef {
                 let message = format!("unpacks to {ty}, which is more than {} GiB", MAX_BYTES >> 30);
                 return Err(OpError::new(message).of(self.name));
             }
+            types.push(ty.clone());
         }
-        materialize(args).map_err(|e| e.of(self.name))
+        for (at, param) in self.params.iter().enumerate() {
+            let known = |a: &AnyArg| matches!(&a.known, Some(Known::Constant(c)) if c.weight_name().is_none());
+            if !args.get(at).unwrap_or_default().iter().all(known) {
+                let message = format!("`{}` must be a known constant to be unpacked", param.name);
+                return Err(OpError::at(param.name, message).of(self.name));
+            }
+        }
+        Ok(types)
     }
 
     /// The types and known values of the outputs: the one inference, for macro, builder and reader alike.

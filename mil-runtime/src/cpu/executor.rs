@@ -12,6 +12,7 @@ use mil_core::{
 };
 
 use super::{
+    compressed::{AllCompressed, Compressed},
     options::CpuOptions,
     plan::Planner,
     reference::{Bound, Cx, kernel, value::Value},
@@ -24,12 +25,14 @@ use crate::{
     tensor::{AnyTensor, checked_count, zeros},
 };
 
-/// A function made ready to run: constants loaded (shared, not copied; those of `constexpr_` ops unpacked once), kernels
-/// bound.
+/// A function made ready to run: constants loaded (shared, not copied; those of `constexpr_` ops unpacked once, when they are
+/// first wanted), kernels bound.
 pub struct Executor {
     function: Function,
     steps: Vec<Step>,
-    constants: Vec<(ValueId, Arc<AnyTensor>)>,
+    constants: Dense,
+    /// Constants that are not unpacked yet.
+    compressed: AllCompressed,
     /// Per op, the values that nobody uses after it.
     dead: Vec<Vec<ValueId>>,
     /// How often bodies of loops may run, all together.
@@ -39,6 +42,9 @@ pub struct Executor {
     /// Makes blocks faster, if that is wanted.
     planner: Option<Planner>,
 }
+
+/// Constants as tensors.
+type Dense = Vec<(ValueId, Arc<AnyTensor>)>;
 
 enum Step {
     Const,
@@ -75,7 +81,8 @@ impl Executor {
     /// As [`Executor::new`].
     pub fn with_options(function: Function, options: &CpuOptions) -> Result<Executor, RunError> {
         let executor = Executor::new(function)?;
-        let planner = Planner::new(options, executor.constants.iter().cloned().collect());
+        let constants = executor.constants.iter().cloned().collect();
+        let planner = Planner::new(options, constants, executor.compressed.clone());
         Ok(Executor { planner: Some(planner), ..executor })
     }
 
@@ -85,7 +92,7 @@ impl Executor {
     /// If an op has no kernel or cannot be bound, a weight is not attached, or one cannot be unpacked; the error names the
     /// op.
     pub fn new(function: Function) -> Result<Executor, RunError> {
-        let mut constants = unpacked(&function)?;
+        let (mut constants, compressed) = unpacked(&function)?;
         let mut steps: BTreeMap<OpId, Step> = BTreeMap::new();
         let order = function.walk();
         for &id in &order {
@@ -123,6 +130,7 @@ impl Executor {
             function,
             steps: steps_by_index,
             constants,
+            compressed,
             dead,
             max_rounds: None,
             draws: AtomicU64::new(0),
@@ -290,6 +298,16 @@ impl Executor {
             }
             at = end;
         }
+        self.provide(self.function.block(block).outputs.iter().copied(), run)
+    }
+
+    /// Unpacks those of these values that are compressed constants.
+    pub(super) fn provide(&self, values: impl IntoIterator<Item = ValueId>, run: &mut Run) -> Result<(), RunError> {
+        for id in values {
+            if let (None, Some(constant)) = (&run.values[id.index()], self.compressed.get(&id)) {
+                run.values[id.index()] = Some(Value::Tensor(constant.dense()?));
+            }
+        }
         Ok(())
     }
 
@@ -298,6 +316,9 @@ impl Executor {
         let op = self.function.op(id);
         let fail = |e: RunError| e.in_op(&op.name, op.def.name);
         let step = &self.steps[id.index()];
+        if !matches!(step, Step::Const) {
+            self.provide(op.uses(), run)?;
+        }
         // What has blocks is not timed: the ops in them are.
         let timed = run.profile.is_some() && !matches!(step, Step::Const | Step::Cond | Step::While);
         let start = timed.then(Instant::now);
@@ -418,8 +439,9 @@ fn truth(value: &Value) -> Result<bool, RunError> {
     }
 }
 
-/// What `constexpr_` ops give to other ops, unpacked. What they give to each other is not kept.
-fn unpacked(function: &Function) -> Result<Vec<(ValueId, Arc<AnyTensor>)>, RunError> {
+/// What `constexpr_` ops give to other ops: unpacked where it is made of what others of them give (which is not kept), else left
+/// compressed.
+fn unpacked(function: &Function) -> Result<(Dense, AllCompressed), RunError> {
     let order = function.walk();
     let ops = || order.iter().map(|id| function.op(*id));
     let mut wanted: BTreeSet<ValueId> = function.outputs().iter().copied().collect();
@@ -431,8 +453,17 @@ fn unpacked(function: &Function) -> Result<Vec<(ValueId, Arc<AnyTensor>)>, RunEr
         .filter(|(_, op)| op.def.is_constexpr())
         .for_each(|(at, op)| last.extend(op.uses().map(|v| (v, at))));
     let (mut kept, mut between): (_, BTreeMap<ValueId, Constant>) = (vec![], BTreeMap::new());
+    let mut compressed = AllCompressed::new();
     for (at, op) in ops().enumerate().filter(|(_, op)| op.def.is_constexpr()) {
         let fail = |e: RunError| e.in_op(&op.name, op.def.name);
+        let alone = || op.uses().all(|v| function.arg(v).known.is_some());
+        if let [out] = op.outputs[..]
+            && !last.contains_key(&out)
+            && alone()
+        {
+            compressed.insert(out, Arc::new(Compressed::of(function, op)?));
+            continue;
+        }
         let constants = function.materialize(op, &|id| between.get(&id).cloned());
         for (id, constant) in op.outputs.iter().zip(constants.map_err(|e| fail(e.into()))?) {
             if wanted.contains(id) {
@@ -444,7 +475,7 @@ fn unpacked(function: &Function) -> Result<Vec<(ValueId, Arc<AnyTensor>)>, RunEr
         }
         op.uses().filter(|v| last.get(v) == Some(&at)).for_each(|v| drop(between.remove(&v)));
     }
-    Ok(kept)
+    Ok((kept, compressed))
 }
 
 /// For each op, the values whose last use it is. A use inside a nested block counts for the op that has the block;

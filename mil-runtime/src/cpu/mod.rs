@@ -1,5 +1,6 @@
 //! The CPU engine.
 
+mod compressed;
 mod executor;
 pub(crate) mod kernels;
 mod options;

@@ -467,7 +467,7 @@ impl Maker<'_> {
                 // Of the block around.
                 _ => {
                     let outer = self.values.iter().find(|v| v.tensor_type() == x.tensor_type()).cloned();
-                    g.push(mb::sub(&y, &outer.unwrap_or(x.clone())))?
+                    g.push(mb::sub(&y, outer.unwrap_or(x.clone())))?
                 }
             };
         }

@@ -34,17 +34,19 @@ pub(crate) struct Group {
 pub(crate) enum PanelData {
     F32(Aligned),
     F16(Vec<u16>),
-    /// `(element - zero[column]) * scale[column]`; both padded as the columns.
+    /// `(element - zero[column]) * scale[column]`; both padded as the columns. Rounded to f16 if `half`.
     Int8 {
         elements: Vec<i8>,
         scale: Vec<f32>,
         zero: Vec<f32>,
+        half: bool,
     },
-    /// `(element - zero[column]) * scale[column]`; both padded as the columns.
+    /// `(element - zero[column]) * scale[column]`; both padded as the columns. Rounded to f16 if `half`.
     UInt8 {
         elements: Vec<u8>,
         scale: Vec<f32>,
         zero: Vec<f32>,
+        half: bool,
     },
     /// `table[tables[column]][element]`, tables of `size` entries one after the other.
     Lut {
@@ -53,6 +55,14 @@ pub(crate) enum PanelData {
         tables: Vec<u32>,
         size: usize,
     },
+}
+
+/// What integers stand for: `(element - zero[column]) * scale[column]`, rounded to f16 if `half`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Affine<'a> {
+    pub(crate) scale: &'a [f32],
+    pub(crate) zero: &'a [f32],
+    pub(crate) half: bool,
 }
 
 /// Where the element of row `k = tap * inner + i` and column `c` is in the source: at `c * column + i * row + tap * tap_stride`.
@@ -123,7 +133,7 @@ fn pack_into<T: Copy + Send + Sync>(
         }
     }
     let lanes = isa.lanes();
-    let taps = if from.inner == 0 { 0 } else { k / from.inner };
+    let taps = k.checked_div(from.inner).unwrap_or(0);
     assert_eq!(taps * from.inner, k, "rows are whole taps");
     if k == 0 || n == 0 {
         return;
@@ -173,12 +183,11 @@ impl Panels {
         (k, n): (usize, usize),
         src: &[i8],
         from: Source,
-        scale: &[f32],
-        zero: &[f32],
+        Affine { scale, zero, half }: Affine<'_>,
     ) -> Panels {
         let elements = elements(isa, threads, k, n, src, from);
         let (scale, zero) = (pad(isa, scale.iter().copied(), n), pad(isa, zero.iter().copied(), n));
-        Panels { k, n, groups: groups(isa, k, n), data: PanelData::Int8 { elements, scale, zero } }
+        Panels { k, n, groups: groups(isa, k, n), data: PanelData::Int8 { elements, scale, zero, half } }
     }
 
     /// As [`Panels::int8`], of unsigned integers.
@@ -188,12 +197,11 @@ impl Panels {
         (k, n): (usize, usize),
         src: &[u8],
         from: Source,
-        scale: &[f32],
-        zero: &[f32],
+        Affine { scale, zero, half }: Affine<'_>,
     ) -> Panels {
         let elements = elements(isa, threads, k, n, src, from);
         let (scale, zero) = (pad(isa, scale.iter().copied(), n), pad(isa, zero.iter().copied(), n));
-        Panels { k, n, groups: groups(isa, k, n), data: PanelData::UInt8 { elements, scale, zero } }
+        Panels { k, n, groups: groups(isa, k, n), data: PanelData::UInt8 { elements, scale, zero, half } }
     }
 
     /// Packs indices into tables of `size` entries, which stay so; `tables` says which table a column has.
@@ -203,9 +211,7 @@ impl Panels {
         (k, n): (usize, usize),
         src: &[u8],
         from: Source,
-        table: Vec<f32>,
-        tables: Vec<u32>,
-        size: usize,
+        (table, tables, size): (Vec<f32>, Vec<u32>, usize),
     ) -> Panels {
         let most = tables.iter().max().map_or(0, |t| *t as usize + 1) * size;
         assert!(
@@ -224,6 +230,7 @@ impl Panels {
     }
 
     /// How much memory they take, in bytes.
+    #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
         match &self.data {
             PanelData::F32(d) => d.len() * 4,
@@ -250,11 +257,11 @@ impl Panels {
             match &self.data {
                 PanelData::F32(d) => out.copy_from_slice(&d[range]),
                 PanelData::F16(d) => halves(isa, &d[range], out),
-                PanelData::Int8 { elements, scale, zero } => {
-                    signed(isa, &elements[range], &scale[columns.clone()], &zero[columns], out);
+                PanelData::Int8 { elements, scale, zero, half } => {
+                    signed(isa, &elements[range], &scale[columns.clone()], &zero[columns], *half, out);
                 }
-                PanelData::UInt8 { elements, scale, zero } => {
-                    unsigned(isa, &elements[range], &scale[columns.clone()], &zero[columns], out);
+                PanelData::UInt8 { elements, scale, zero, half } => {
+                    unsigned(isa, &elements[range], &scale[columns.clone()], &zero[columns], *half, out);
                 }
                 PanelData::Lut { elements, table, tables, size } => {
                     for (row, out) in elements[range].chunks_exact(width).zip(out.chunks_exact_mut(width)) {
@@ -291,31 +298,32 @@ unsafe fn halves_in<S: Simd>(from: &[u16], to: &mut [f32]) {
 }
 
 #[inline(always)]
-unsafe fn signed_in<S: Simd>(from: &[i8], scale: &[f32], zero: &[f32], to: &mut [f32]) {
+unsafe fn signed_in<S: Simd>(from: &[i8], scale: &[f32], zero: &[f32], half: bool, to: &mut [f32]) {
     // SAFETY: `from` and `to` are whole rows of `scale.len()` elements, which is whole vectors.
-    unsafe { affine::<S>(scale, zero, to, |at| S::load_i8(from.as_ptr().add(at))) }
+    unsafe { affine::<S>(scale, zero, half, to, |at| S::load_i8(from.as_ptr().add(at))) }
 }
 
 #[inline(always)]
-unsafe fn unsigned_in<S: Simd>(from: &[u8], scale: &[f32], zero: &[f32], to: &mut [f32]) {
+unsafe fn unsigned_in<S: Simd>(from: &[u8], scale: &[f32], zero: &[f32], half: bool, to: &mut [f32]) {
     // SAFETY: as above.
-    unsafe { affine::<S>(scale, zero, to, |at| S::load_u8(from.as_ptr().add(at))) }
+    unsafe { affine::<S>(scale, zero, half, to, |at| S::load_u8(from.as_ptr().add(at))) }
 }
 
 #[inline(always)]
-unsafe fn affine<S: Simd>(scale: &[f32], zero: &[f32], to: &mut [f32], element: impl Fn(usize) -> S::V) {
+unsafe fn affine<S: Simd>(scale: &[f32], zero: &[f32], half: bool, to: &mut [f32], element: impl Fn(usize) -> S::V) {
     let width = scale.len();
     for c in (0..width).step_by(S::LANES) {
         // SAFETY: by the conditions of the callers.
         unsafe {
             let (s, z) = (S::load(scale.as_ptr().add(c)), S::load(zero.as_ptr().add(c)));
             for at in (c..to.len()).step_by(width) {
-                S::store(to.as_mut_ptr().add(at), S::mul(S::sub(element(at), z), s));
+                let v = S::mul(S::sub(element(at), z), s);
+                S::store(to.as_mut_ptr().add(at), if half { S::half(v) } else { v });
             }
         }
     }
 }
 
 dispatch! { unsafe fn halves(from: &[u16], to: &mut [f32]) = super::panels::halves_in }
-dispatch! { unsafe fn signed(from: &[i8], scale: &[f32], zero: &[f32], to: &mut [f32]) = super::panels::signed_in }
-dispatch! { unsafe fn unsigned(from: &[u8], scale: &[f32], zero: &[f32], to: &mut [f32]) = super::panels::unsigned_in }
+dispatch! { unsafe fn signed(from: &[i8], scale: &[f32], zero: &[f32], half: bool, to: &mut [f32]) = super::panels::signed_in }
+dispatch! { unsafe fn unsigned(from: &[u8], scale: &[f32], zero: &[f32], half: bool, to: &mut [f32]) = super::panels::unsigned_in }

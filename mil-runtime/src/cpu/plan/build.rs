@@ -199,9 +199,18 @@ impl<'a> Builder<'a> {
     pub(crate) fn constant(&self, arg: &Arg) -> Option<Arc<AnyTensor>> {
         match (arg.id, arg.constant()) {
             (Some(id), _) if self.planner.constants.contains_key(&id) => self.planner.constants.get(&id).cloned(),
+            (Some(id), _) if self.planner.compressed.contains_key(&id) => {
+                self.planner.compressed.get(&id)?.dense().ok()
+            }
             (_, Some(c)) => AnyTensor::from_constant(c).ok().map(Arc::new),
             _ => None,
         }
+    }
+
+    /// Whether an argument is a constant; packed ones stay packed.
+    pub(crate) fn is_constant(&self, arg: &Arg) -> bool {
+        let held = |id| self.planner.constants.contains_key(&id) || self.planner.compressed.contains_key(&id);
+        arg.id.is_some_and(held) || arg.constant().is_some_and(|c| c.weight_name().is_none())
     }
 
     /// What pends on the value of an argument, if this argument is its only use.
@@ -313,9 +322,10 @@ impl<'a> Builder<'a> {
         work: impl HostWork + 'static,
     ) {
         values.iter().for_each(|v| self.host(*v));
-        let shape = |v: &ValueId| match (self.planner.constants.get(v), self.values.get(v)) {
+        let shape = |v: &ValueId| match (self.planner.constants.get(v), self.planner.compressed.get(v)) {
             (Some(c), _) => c.shape().to_vec(),
-            (None, state) => state.map_or(vec![], |s| s.shape.clone()),
+            (None, Some(c)) => c.shape().to_vec(),
+            (None, None) => self.values.get(v).map_or(vec![], |s| s.shape.clone()),
         };
         let values = values.iter().map(|v| (*v, shape(v))).collect();
         self.step(joined, kernel.into(), to, reads, values, Job::Host(Box::new(work)));
@@ -375,6 +385,10 @@ impl<'a> Builder<'a> {
         self.emit(value);
         if let Some(c) = self.planner.constants.get(&value).cloned() {
             return self.upload(value, &c, want);
+        }
+        if let Some(c) = self.planner.compressed.get(&value) {
+            let dense = c.dense().ok()?;
+            return self.upload(value, &dense, want);
         }
         let state = self.values.get(&value)?;
         if !matches!(state.dtype, DType::F32 | DType::F16) {

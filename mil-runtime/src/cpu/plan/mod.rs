@@ -20,6 +20,7 @@ use self::{
     step::{Arena, Machine, PlanStep},
 };
 use super::{
+    compressed::AllCompressed,
     kernels::{aligned::Aligned, simd::Isa, threads::Threads},
     options::{CpuOptions, Numerics},
     reference::value::Value,
@@ -50,6 +51,8 @@ pub(crate) struct Planner {
     pub(crate) numerics: Numerics,
     /// The function's constants.
     pub(crate) constants: BTreeMap<ValueId, Arc<AnyTensor>>,
+    /// Those that are not unpacked.
+    pub(crate) compressed: AllCompressed,
     packed: Mutex<BTreeMap<(ValueId, Cow<'static, str>), Packed>>,
     plans: Mutex<VecDeque<(Key, Arc<Plan>)>>,
     /// What the ops of a block from one on use, and what the block gives.
@@ -87,12 +90,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Planner {
     /// Nothing planned yet.
-    pub(crate) fn new(options: &CpuOptions, constants: BTreeMap<ValueId, Arc<AnyTensor>>) -> Planner {
+    pub(crate) fn new(
+        options: &CpuOptions,
+        constants: BTreeMap<ValueId, Arc<AnyTensor>>,
+        compressed: AllCompressed,
+    ) -> Planner {
         Planner {
             isa: Isa::chosen(),
             threads: Threads::shared(options.thread_count()),
             numerics: options.numerics,
             constants,
+            compressed,
             packed: Mutex::default(),
             plans: Mutex::default(),
             uses: Mutex::default(),
@@ -103,25 +111,35 @@ impl Planner {
         Machine { isa: self.isa, threads: &self.threads }
     }
 
-    /// The packed form of a constant, made once. `kind` says all on which it depends besides the constant.
+    /// The packed form of a constant, made once. `kind` says all on which it depends besides the constant. `None` if it cannot be made.
     pub(crate) fn packed(
         &self,
         id: Option<ValueId>,
         kind: impl Into<Cow<'static, str>>,
-        make: impl FnOnce() -> Packed,
-    ) -> Packed {
+        make: impl FnOnce() -> Option<Packed>,
+    ) -> Option<Packed> {
         let Some(id) = id else { return make() };
         let key = (id, kind.into());
         if let Some(found) = lock(&self.packed).get(&key) {
-            return found.clone();
+            return Some(found.clone());
         }
         // Two threads may both make it; the first one's is kept.
-        let made = make();
+        let made = make()?;
         // What it was made of is read no more, but by ops that want it in another form.
         if let Some(constant) = self.constants.get(&id) {
             constant.release();
         }
-        lock(&self.packed).entry(key).or_insert(made).clone()
+        Some(lock(&self.packed).entry(key).or_insert(made).clone())
+    }
+
+    /// How much memory packed matrices take, in bytes.
+    #[cfg(test)]
+    pub(crate) fn packed_bytes(&self) -> usize {
+        let bytes = |p: &Packed| match p {
+            Packed::Panels(panels) => panels.iter().map(|p| p.bytes()).sum(),
+            Packed::Depthwise(weights) => weights.len() * 4,
+        };
+        lock(&self.packed).values().map(bytes).sum()
     }
 
     /// The plan for the ops of a block from `start` on, with the values that are there now.
@@ -136,7 +154,8 @@ impl Planner {
             let mut uses = lock(&self.uses);
             uses.entry((block, start)).or_insert_with(|| Arc::new(used_from(function, block, start))).clone()
         };
-        let shapes = used.iter().filter(|v| !self.constants.contains_key(v)).filter_map(|v| {
+        let constant = |v: &ValueId| self.constants.contains_key(v) || self.compressed.contains_key(v);
+        let shapes = used.iter().filter(|v| !constant(v)).filter_map(|v| {
             let Some(Some(Value::Tensor(t))) = values.get(v.index()) else { return None };
             Some((*v, t.shape().to_vec()))
         });

@@ -49,6 +49,7 @@ impl Plan {
         let start = run.profile.is_some().then(Instant::now);
         match step {
             PlanStep::Kernel(k) => {
+                executor.provide(k.values.iter().map(|(id, _)| *id), run)?;
                 let fail = |e: RunError| match k.op.map(|op| executor.function().op(op)) {
                     Some(op) => e.in_op(&op.name, op.def.name),
                     None => e,

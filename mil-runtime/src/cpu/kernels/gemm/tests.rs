@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::{
     super::{
         epilogue::{Activation, Residual},
-        panels::{Source, pad},
+        panels::{Affine, Source, pad},
     },
     *,
 };
@@ -132,9 +132,7 @@ fn weights_stay_as_small_as_they_are() {
         let (x, raw) = (numbers(rows * k, 1), numbers(k * n, 2));
         let (row_at, y_at) = (offsets((0..rows).map(|r| r * k)), offsets((0..rows).map(|r| r * n)));
         let product = |w: &Panels| {
-            let mut y = vec![0.0; rows * n];
-            let runs = offsets([0]);
-            let epilogue = Epilogue::default();
+            let (mut y, runs, epilogue) = (vec![0.0; rows * n], offsets([0]), Epilogue::default());
             Gemm { x: &x, rows: row_at.rows(), runs: &runs, len: k, w, y_rows: y_at.rows(), epilogue }
                 .run(isa, &threads, &mut y);
             y
@@ -146,18 +144,21 @@ fn weights_stay_as_small_as_they_are() {
         let halves: Vec<f16> = raw.iter().map(|v| f16::from_f32(*v)).collect();
         exactly(&Panels::f16(isa, &threads, k, n, &halves, source), halves.iter().map(|h| h.to_f32()).collect());
         let ints: Vec<i8> = raw.iter().map(|v| (v * 127.0) as i8).collect();
-        let (scale, zero) = (numbers(n, 3), (0..n).map(|c| c as f32 - 9.0).collect::<Vec<_>>());
-        let value = |i: usize, q: f32| (q - zero[i / k]) * scale[i / k];
-        let same = ints.iter().enumerate().map(|(i, q)| value(i, f32::from(*q))).collect();
-        exactly(&Panels::int8(isa, &threads, (k, n), &ints, source, &scale, &zero), same);
         let bytes: Vec<u8> = ints.iter().map(|i| *i as u8).collect();
-        let same = bytes.iter().enumerate().map(|(i, q)| value(i, f32::from(*q))).collect();
-        exactly(&Panels::uint8(isa, &threads, (k, n), &bytes, source, &scale, &zero), same);
+        let (scale, zero) = (numbers(n, 3), (0..n).map(|c| c as f32 - 9.0).collect::<Vec<_>>());
+        for half in [false, true] {
+            let affine = Affine { scale: &scale, zero: &zero, half };
+            let round = |v: f32| if half { f16::from_f32(v).to_f32() } else { v };
+            let value = |(i, q): (usize, f32)| round((q - zero[i / k]) * scale[i / k]);
+            let same = ints.iter().map(|q| f32::from(*q)).enumerate().map(value).collect();
+            exactly(&Panels::int8(isa, &threads, (k, n), &ints, source, affine), same);
+            let same = bytes.iter().map(|q| f32::from(*q)).enumerate().map(value).collect();
+            exactly(&Panels::uint8(isa, &threads, (k, n), &bytes, source, affine), same);
+        }
         let indices: Vec<u8> = bytes.iter().map(|b| b % 16).collect();
         let (table, tables) = (numbers(32, 4), (0..n).map(|c| u32::from(c >= 35)).collect::<Vec<_>>());
-        let same = indices.iter().enumerate().map(|(i, q)| table[tables[i / k] as usize * 16 + usize::from(*q)]);
-        let same = same.collect();
-        exactly(&Panels::lut(isa, &threads, (k, n), &indices, source, table.clone(), tables.clone(), 16), same);
+        let same = (0..k * n).map(|i| table[tables[i / k] as usize * 16 + usize::from(indices[i])]).collect();
+        exactly(&Panels::lut(isa, &threads, (k, n), &indices, source, (table.clone(), tables.clone(), 16)), same);
     }
 }
 

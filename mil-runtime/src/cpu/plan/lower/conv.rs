@@ -14,18 +14,16 @@ use super::{
     },
     Packed, depthwise,
     epilogue::{Can, Ending},
+    weight::Weight,
     winograd,
 };
-use crate::{
-    cpu::{
-        kernels::{
-            gemm::Gemm,
-            offsets::Offsets,
-            panels::{Panels, Source},
-        },
-        reference::window,
+use crate::cpu::{
+    kernels::{
+        gemm::Gemm,
+        offsets::Offsets,
+        panels::{Panels, Source},
     },
-    tensor::{AnyTensor, Data},
+    reference::window,
 };
 
 pub(super) use window::Axis;
@@ -50,7 +48,7 @@ pub(super) fn wanted_margins(b: &Builder<'_>, node: &Node, value: ValueId) -> Op
     if op.x.id != Some(value) || !matches!(op.x.dtype(), DType::F32 | DType::F16) {
         return None;
     }
-    b.constant(&op.weight)?;
+    b.is_constant(&op.weight).then_some(())?;
     let axes = axes(node, &op)?;
     let (channels, inputs) = (op.weight.ty.shape.fixed()?[0], op.weight.ty.shape.fixed()?[1]);
     let fast = winograd::is_fast(b, &axes, channels, inputs, op.groups == 1, node.types[0].0);
@@ -62,13 +60,13 @@ pub(super) fn conv(b: &mut Builder<'_>, node: &Node) -> Option<()> {
     let op = Conv::bind(&node.args).ok()?;
     let x = op.x.id?;
     let axes = axes(node, &op)?;
-    let weight = b.constant(&op.weight)?;
+    let weight = Weight::of(b, &op.weight)?;
     let bias = match &op.bias {
         Some(bias) => Some(b.constant(bias)?.to_f32().ok()?.into_owned()),
         None => None,
     };
     let groups = usize::try_from(op.groups).ok()?;
-    let producer = ConvProducer { x, axes, weight, weight_id: op.weight.id, bias, groups };
+    let producer = ConvProducer { x, axes, weight, bias, groups };
     b.pend_new(node, Box::new(producer));
     Some(())
 }
@@ -78,8 +76,7 @@ pub(super) struct ConvProducer {
     pub(super) x: ValueId,
     /// The spatial dimensions.
     pub(super) axes: Vec<Axis>,
-    pub(super) weight: Arc<AnyTensor>,
-    pub(super) weight_id: Option<ValueId>,
+    pub(super) weight: Weight,
     pub(super) bias: Option<Vec<f32>>,
     pub(super) groups: usize,
 }
@@ -117,23 +114,20 @@ impl Work for Products {
 
 impl ConvProducer {
     /// The weights `[O, I, taps]` in panels, rows by tap and then by channel.
-    fn panels(&self, b: &Builder<'_>) -> Arc<[Panels]> {
+    fn panels(&self, b: &Builder<'_>) -> Option<Arc<[Panels]>> {
         let shape = self.weight.shape();
         let (outputs, inner) = (shape[0] / self.groups, shape[1]);
         let taps: usize = shape[2..].iter().product();
         let source = Source { inner, tap: 1, row: taps, column: inner * taps };
         let (k, len) = (inner * taps, outputs * inner * taps);
-        let (isa, threads) = (b.planner.isa, &*b.planner.threads);
+        let machine = (b.planner.isa, &*b.planner.threads);
         let make = || {
-            let one = |g: usize| match self.weight.data() {
-                Data::F16(w) => Panels::f16(isa, threads, k, outputs, &w[g * len..][..len], source),
-                Data::F32(w) => Panels::f32(isa, threads, k, outputs, &w[g * len..][..len], source),
-                _ => unreachable!("inference takes weights of f16 and f32 only"),
-            };
-            Packed::Panels((0..self.groups).map(one).collect())
+            let elements = self.weight.elements(0)?;
+            let one = |g: usize| elements.panels(machine, (k, outputs), (g * len, g * outputs), source);
+            Some(Packed::Panels((0..self.groups).map(one).collect()))
         };
-        match b.planner.packed(self.weight_id, format!("conv in {}", self.groups), make) {
-            Packed::Panels(panels) => panels,
+        match b.planner.packed(self.weight.id, format!("conv in {}", self.groups), make)? {
+            Packed::Panels(panels) => Some(panels),
             Packed::Depthwise(_) => unreachable!("packed under another name"),
         }
     }
@@ -175,7 +169,7 @@ impl Producer for ConvProducer {
         if winograd::fits(&self, b, joined, to) {
             return winograd::emit(&self, b, &x, to, joined);
         }
-        let panels = self.panels(b);
+        let panels = self.panels(b)?;
         let (inner, outputs, rank) = (self.weight.shape()[1], to.shape[1], x.rank());
         let (ending, rest) =
             Ending::of(b, joined, to, 1, self.bias.as_deref(), Can { groups: self.groups, add: true, then: true });

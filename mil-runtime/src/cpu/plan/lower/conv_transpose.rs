@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use half::f16;
 use mil_core::{ir::ValueId, op::Op, ops::conv::ConvTranspose};
 
 use super::{
@@ -18,17 +17,15 @@ use super::{
     },
     Packed,
     epilogue::{Can, Ending},
+    weight::Weight,
 };
-use crate::{
-    cpu::{
-        kernels::{
-            gemm::Gemm,
-            offsets::Offsets,
-            panels::{Panels, Source},
-        },
-        reference::window::Axis,
+use crate::cpu::{
+    kernels::{
+        gemm::Gemm,
+        offsets::Offsets,
+        panels::{Panels, Source},
     },
-    tensor::{AnyTensor, Data},
+    reference::window::Axis,
 };
 
 /// How many products one op may become.
@@ -102,7 +99,7 @@ pub(super) fn wanted_margins(b: &Builder<'_>, node: &Node, value: ValueId) -> Op
     if op.x.id != Some(value) || !super::is_float(op.x.dtype()) {
         return None;
     }
-    b.constant(&op.weight)?;
+    b.is_constant(&op.weight).then_some(())?;
     Some(axes(node, &op)?.iter().map(Axis::beyond).collect())
 }
 
@@ -111,16 +108,13 @@ pub(super) fn conv_transpose(b: &mut Builder<'_>, node: &Node) -> Option<()> {
     let op = ConvTranspose::bind(&node.args).ok()?;
     let x = op.x.id?;
     let axes = axes(node, &op)?;
-    let weight = b.constant(&op.weight)?;
-    if !matches!(weight.data(), Data::F16(_) | Data::F32(_)) {
-        return None;
-    }
+    let weight = Weight::of(b, &op.weight)?;
     let bias = match &op.bias {
         Some(bias) => Some(b.constant(bias)?.to_f32().ok()?.into_owned()),
         None => None,
     };
     let groups = usize::try_from(op.groups).ok()?;
-    let producer = TransposeProducer { x, axes, weight, weight_id: op.weight.id, bias, groups };
+    let producer = TransposeProducer { x, axes, weight, bias, groups };
     b.pend_new(node, Box::new(producer));
     Some(())
 }
@@ -129,8 +123,7 @@ struct TransposeProducer {
     x: ValueId,
     /// The spatial dimensions.
     axes: Vec<Axis>,
-    weight: Arc<AnyTensor>,
-    weight_id: Option<ValueId>,
+    weight: Weight,
     bias: Option<Vec<f32>>,
     groups: usize,
 }
@@ -185,53 +178,31 @@ impl TransposeProducer {
     }
 
     /// The weights `[I, O, taps]` in panels, those of each remainder and group for themselves; rows by tap and then by channel.
-    fn panels(&self, b: &Builder<'_>) -> Arc<[Panels]> {
+    fn panels(&self, b: &Builder<'_>) -> Option<Arc<[Panels]>> {
         let shape = self.weight.shape();
         let (inner, outputs) = (shape[0] / self.groups, shape[1]);
         let all: usize = shape[2..].iter().product();
-        let (isa, threads) = (b.planner.isa, &*b.planner.threads);
+        let machine = (b.planner.isa, &*b.planner.threads);
         let source = Source { inner, tap: inner * outputs, row: outputs, column: 1 };
-        fn gathered<T: Copy>(
-            w: &[T],
-            taps: &[usize],
-            all: usize,
-            inputs: std::ops::Range<usize>,
-            outputs: usize,
-        ) -> Vec<T> {
-            let mut numbers = Vec::with_capacity(taps.len() * inputs.len() * outputs);
-            for tap in taps {
-                for i in inputs.clone() {
-                    numbers.extend((0..outputs).map(|o| w[(i * outputs + o) * all + tap]));
-                }
-            }
-            numbers
-        }
         let make = || {
+            let elements = self.weight.elements(1)?;
             let mut panels = vec![];
             for remainder in self.remainders() {
                 let place = |taps: &Vec<usize>| taps.iter().zip(&shape[2..]).fold(0, |at, (k, size)| at * size + k);
                 let taps: Vec<usize> = self.taps(&remainder).iter().map(place).collect();
                 let k = taps.len() * inner;
                 for g in 0..self.groups {
-                    let inputs = g * inner..(g + 1) * inner;
-                    panels.push(match self.weight.data() {
-                        Data::F16(w) => {
-                            let w: Vec<f16> = gathered(w, &taps, all, inputs, outputs);
-                            Panels::f16(isa, threads, k, outputs, &w, source)
-                        }
-                        Data::F32(w) => {
-                            let w: Vec<f32> = gathered(w, &taps, all, inputs, outputs);
-                            Panels::f32(isa, threads, k, outputs, &w, source)
-                        }
-                        _ => unreachable!("only weights of f16 and f32 come here"),
-                    });
+                    // By tap, then by input channel, then by output channel.
+                    let pairs = g * inner * outputs..(g + 1) * inner * outputs;
+                    let places = taps.iter().flat_map(|tap| pairs.clone().map(move |pair| pair * all + tap));
+                    panels.push(elements.gathered(places).panels(machine, (k, outputs), (0, 0), source));
                 }
             }
-            Packed::Panels(panels.into())
+            Some(Packed::Panels(panels.into()))
         };
         let steps: Vec<_> = self.axes.iter().map(|a| (a.stride, a.dilation)).collect();
-        match b.planner.packed(self.weight_id, format!("conv_transpose in {} by {steps:?}", self.groups), make) {
-            Packed::Panels(panels) => panels,
+        match b.planner.packed(self.weight.id, format!("conv_transpose in {} by {steps:?}", self.groups), make)? {
+            Packed::Panels(panels) => Some(panels),
             _ => unreachable!("packed under another name"),
         }
     }
@@ -290,7 +261,7 @@ impl Producer for TransposeProducer {
     fn emit(self: Box<Self>, b: &mut Builder<'_>, to: &Tensor, joined: &Joined) -> Option<Vec<Stage>> {
         let margins: Vec<(usize, usize)> = self.axes.iter().map(Axis::beyond).collect();
         let x = b.tensor(self.x, &Want::ChannelsLast(margins))?;
-        let panels = self.panels(b);
+        let panels = self.panels(b)?;
         // What is added lies in another order: that is left to a chain.
         let can = Can { groups: self.groups, add: false, then: true };
         let (ending, rest) = Ending::of(b, joined, to, 1, self.bias.as_deref(), can);

@@ -44,8 +44,8 @@ pub(super) fn emit(
     joined: &Joined,
 ) -> Option<Vec<Stage>> {
     let channels = to.shape[1];
-    let numbers = conv.weight.to_f32().ok()?;
-    let packed = b.planner.packed(conv.weight_id, "depthwise", || Packed::Depthwise(pack(&numbers, channels).into()));
+    let make = || Some(Packed::Depthwise(pack(&conv.weight.dense()?.to_f32().ok()?, channels).into()));
+    let packed = b.planner.packed(conv.weight.id, "depthwise", make)?;
     let Packed::Depthwise(weights) = packed else { unreachable!("packed under another name") };
     let (ending, rest) = Ending::of(b, joined, to, 1, conv.bias.as_deref(), Can { groups: 1, add: true, then: false });
     let rank = x.rank();

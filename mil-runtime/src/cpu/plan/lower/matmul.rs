@@ -19,31 +19,23 @@ use super::{
     },
     Packed,
     epilogue::{Can, Ending},
+    weight::Weight,
 };
-use crate::{
-    cpu::kernels::{
-        gemm::Gemm,
-        matmul::Products,
-        offsets::Offsets,
-        panels::{Panels, Source},
-    },
-    tensor::{AnyTensor, Data},
+use crate::cpu::kernels::{
+    gemm::Gemm,
+    matmul::Products,
+    offsets::Offsets,
+    panels::{Panels, Source},
 };
 
 /// `x * weight^T + bias`.
 pub(super) fn linear(b: &mut Builder<'_>, node: &Node) -> Option<()> {
     let op = Linear::bind(&node.args).ok()?;
-    let weight = b.constant(&op.weight)?;
+    let weight = Weight::of(b, &op.weight)?;
     let bias = b.constant(&op.bias)?.to_f32().ok()?.into_owned();
     let [outputs, inputs] = weight.shape()[..] else { return None };
     let source = Source { inner: inputs, tap: 0, row: 1, column: inputs };
-    product(
-        b,
-        node,
-        op.x.id?,
-        Weights { tensor: weight, id: op.weight.id, source, k: inputs, n: outputs, kind: "linear" },
-        Some(bias),
-    )
+    product(b, node, op.x.id?, Weights { weight, axis: 0, source, k: inputs, n: outputs, kind: "linear" }, Some(bias))
 }
 
 /// A product; with a constant matrix, packed once.
@@ -52,12 +44,13 @@ pub(super) fn matmul(b: &mut Builder<'_>, node: &Node) -> Option<()> {
     if op.x.rank() < 2 || op.y.rank() < 2 || node.types[0].1.contains(&0) {
         return None;
     }
-    let Some(weight) = b.constant(&op.y).filter(|_| !op.transpose_x && b.constant(&op.x).is_none()) else {
+    let Some(weight) = Weight::of(b, &op.y).filter(|_| !op.transpose_x && !b.is_constant(&op.x)) else {
         return pairs(b, node, &op);
     };
-    let (batch, [rows, columns]) = weight.shape().split_at(weight.rank() - 2) else { return None };
+    let rank = weight.shape().len();
+    let (batch, [rows, columns]) = weight.shape().split_at(rank - 2) else { return None };
     let (rows, columns) = (*rows, *columns);
-    if batch.iter().any(|d| *d != 1) || weight.rank() > op.x.rank() {
+    if batch.iter().any(|d| *d != 1) || rank > op.x.rank() {
         return pairs(b, node, &op);
     }
     let (k, n, row, column, kind) = match op.transpose_y {
@@ -65,11 +58,12 @@ pub(super) fn matmul(b: &mut Builder<'_>, node: &Node) -> Option<()> {
         false => (rows, columns, columns, 1, "matmul"),
     };
     let source = Source { inner: k, tap: 0, row, column };
-    product(b, node, op.x.id?, Weights { tensor: weight, id: op.y.id, source, k, n, kind }, None)
+    let axis = if op.transpose_y { rank - 2 } else { rank - 1 };
+    product(b, node, op.x.id?, Weights { weight, axis, source, k, n, kind }, None)
 }
 
 fn product(b: &mut Builder<'_>, node: &Node, x: ValueId, w: Weights, bias: Option<Vec<f32>>) -> Option<()> {
-    if node.types[0].1.contains(&0) || w.k == 0 || !matches!(w.tensor.data(), Data::F16(_) | Data::F32(_)) {
+    if node.types[0].1.contains(&0) || w.k == 0 {
         return None;
     }
     b.pend_new(node, Box::new(ProductProducer { x, w, bias }));
@@ -85,21 +79,22 @@ pub(super) fn project(
     to: &Tensor,
     joined: &Joined,
 ) -> Option<()> {
-    let tensor = b.constant(weight)?;
-    let [n, k] = tensor.shape()[..] else { return None };
-    if k == 0 || !matches!(tensor.data(), Data::F16(_) | Data::F32(_)) {
+    let weight = Weight::of(b, weight)?;
+    let [n, k] = weight.shape()[..] else { return None };
+    if k == 0 {
         return None;
     }
     let source = Source { inner: k, tap: 0, row: 1, column: k };
-    let w = Weights { tensor, id: weight.id, source, k, n, kind: "linear" };
+    let w = Weights { weight, axis: 0, source, k, n, kind: "linear" };
     let rest = Box::new(ProductProducer { x, w, bias: Some(bias) }).emit(b, to, joined)?;
     rest.is_empty().then_some(())
 }
 
 /// A constant matrix.
 struct Weights {
-    tensor: Arc<AnyTensor>,
-    id: Option<ValueId>,
+    weight: Weight,
+    /// The dimension that columns run along.
+    axis: usize,
     source: Source,
     k: usize,
     n: usize,
@@ -108,18 +103,14 @@ struct Weights {
 }
 
 impl Weights {
-    fn panels(&self, b: &Builder<'_>) -> Arc<[Panels]> {
-        let (isa, threads) = (b.planner.isa, &*b.planner.threads);
+    fn panels(&self, b: &Builder<'_>) -> Option<Arc<[Panels]>> {
+        let machine = (b.planner.isa, &*b.planner.threads);
         let make = || {
-            let panels = match self.tensor.data() {
-                Data::F16(w) => Panels::f16(isa, threads, self.k, self.n, w, self.source),
-                Data::F32(w) => Panels::f32(isa, threads, self.k, self.n, w, self.source),
-                _ => unreachable!("only weights of f16 and f32 come here"),
-            };
-            Packed::Panels([panels].into())
+            let elements = self.weight.elements(self.axis)?;
+            Some(Packed::Panels([elements.panels(machine, (self.k, self.n), (0, 0), self.source)].into()))
         };
-        match b.planner.packed(self.id, self.kind, make) {
-            Packed::Panels(panels) => panels,
+        match b.planner.packed(self.weight.id, self.kind, make)? {
+            Packed::Panels(panels) => Some(panels),
             Packed::Depthwise(_) => unreachable!("packed under another name"),
         }
     }
@@ -271,7 +262,7 @@ impl Producer for ProductProducer {
 
     fn emit(self: Box<Self>, b: &mut Builder<'_>, to: &Tensor, joined: &Joined) -> Option<Vec<Stage>> {
         let x = b.tensor(self.x, &Want::Rows)?;
-        let panels = self.w.panels(b);
+        let panels = self.w.panels(b)?;
         let last = to.rank() - 1;
         let (ending, rest) =
             Ending::of(b, joined, to, last, self.bias.as_deref(), Can { groups: 1, add: true, then: true });

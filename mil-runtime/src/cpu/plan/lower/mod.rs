@@ -36,6 +36,7 @@ mod reduce;
 mod resize;
 mod select;
 mod shape;
+mod weight;
 mod winograd;
 
 pub(super) use elementwise::in_place;

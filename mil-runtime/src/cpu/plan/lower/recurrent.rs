@@ -232,9 +232,9 @@ fn packed(b: &Builder<'_>, hh: &Arg, kind: &Kind) -> Option<Arc<[Panels]>> {
             let output = &numbers[hidden * hidden..][..hidden * hidden];
             panels.push(Panels::f32(isa, threads, hidden, hidden, output, source));
         }
-        Packed::Panels(panels.into())
+        Some(Packed::Panels(panels.into()))
     };
-    match b.planner.packed(hh.id, if gru { "gru" } else { "recurrent" }, make) {
+    match b.planner.packed(hh.id, if gru { "gru" } else { "recurrent" }, make)? {
         Packed::Panels(panels) => Some(panels),
         _ => unreachable!("packed under another name"),
     }

@@ -116,14 +116,15 @@ pub(super) fn emit(
 ) -> Option<Vec<Stage>> {
     let (inputs, outputs) = (conv.weight.shape()[1], to.shape[1]);
     let (isa, threads) = (b.planner.isa, Arc::clone(&b.planner.threads));
-    let numbers = conv.weight.to_f32().ok()?;
     let make = || {
+        let dense = conv.weight.dense()?;
+        let numbers = dense.to_f32().ok()?;
         let planes = weights(&numbers, outputs, inputs);
         let source = Source { inner: inputs, tap: 0, row: 1, column: inputs };
         let panel = |w: &[f32]| Panels::f32(isa, &threads, inputs, outputs, w, source);
-        Packed::Panels(planes.chunks_exact(planes.len() / PLANES).map(panel).collect())
+        Some(Packed::Panels(planes.chunks_exact(planes.len() / PLANES).map(panel).collect()))
     };
-    let Packed::Panels(panels) = b.planner.packed(conv.weight_id, "winograd", make) else {
+    let Packed::Panels(panels) = b.planner.packed(conv.weight.id, "winograd", make)? else {
         unreachable!("packed under another name")
     };
     let (ending, rest) = Ending::of(b, joined, to, 1, conv.bias.as_deref(), Can { groups: 1, add: true, then: false });
