@@ -39,6 +39,8 @@ pub(crate) struct Gemm<'a> {
 const PART: usize = 24 * 1024;
 /// The same where weights are widened first, for which the memory is a buffer.
 const WIDE_PART: usize = 32 * 1024;
+/// From how many times as many elements of columns as of rows on threads share the columns.
+const COLUMNS_FROM: usize = 8;
 /// How many elements of rows and results shall stay in the second-level cache while groups of columns pass.
 const BLOCK: usize = 96 * 1024;
 
@@ -79,8 +81,9 @@ impl Gemm<'_> {
         if rows == 0 || groups == 0 {
             return;
         }
-        // Threads share what is larger: the columns, or the rows.
-        if groups > 1 && self.w.k * self.w.n > rows * self.len * self.runs.len().min(3) {
+        // Threads share the rows, unless the columns are much more: what a thread has written is near it when it reads it again, and layers before
+        // and behind share rows too.
+        if groups > 1 && self.w.k * self.w.n > COLUMNS_FROM * rows * self.len * self.runs.len().min(3) {
             threads.run(groups, 1, &|range| self.part(isa, y, 0..rows, range));
             return;
         }
