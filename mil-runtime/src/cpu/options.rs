@@ -46,10 +46,13 @@ pub struct CpuOptions {
     pub numerics: Numerics,
 }
 
+/// More threads than this no prediction uses: no layer has work for them.
+const MOST_THREADS: usize = 256;
+
 impl CpuOptions {
-    /// The number of threads that a prediction uses.
+    /// The number of threads that a prediction uses: as many as asked for, or as the machine has, but 256 at most.
     pub fn thread_count(&self) -> usize {
-        self.threads.or_else(|| available_parallelism().ok()).map_or(1, NonZeroUsize::get)
+        self.threads.or_else(|| available_parallelism().ok()).map_or(1, NonZeroUsize::get).min(MOST_THREADS)
     }
 }
 
@@ -66,9 +69,11 @@ mod tests {
     }
 
     #[test]
-    fn threads_are_at_least_one() {
+    fn threads_are_neither_none_nor_too_many() {
         assert!(CpuOptions::default().thread_count() >= 1);
         let one = CpuOptions { threads: NonZeroUsize::new(1), ..CpuOptions::default() };
         assert_eq!(one.thread_count(), 1);
+        let absurd = CpuOptions { threads: NonZeroUsize::new(usize::MAX), ..CpuOptions::default() };
+        assert_eq!(absurd.thread_count(), MOST_THREADS);
     }
 }
