@@ -49,7 +49,7 @@ pub mod __private {
 #[doc(hidden)]
 pub use mil_runtime::typed::shadow::shape as __shape;
 
-/// The README's program compiles and runs.
+/// The README's program compiles; it would leave its package here if it ran. The example `matmul` runs the same.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
