@@ -15,16 +15,16 @@ use super::{
 /// any order, for it is packed first.
 #[derive(Clone, Debug)]
 pub(crate) struct Products {
-    pub(crate) k: usize,
-    pub(crate) n: usize,
+    k: usize,
+    n: usize,
     /// Where the rows of `x` begin, from the first of a matrix on.
-    pub(crate) x_rows: Offsets,
+    x_rows: Offsets,
     /// Where the rows of `out` begin, from the first of a matrix on.
-    pub(crate) out_rows: Offsets,
+    out_rows: Offsets,
     /// From one row of `y` to the next, and from one column.
-    pub(crate) y_strides: [usize; 2],
+    y_strides: [usize; 2],
     /// Where the matrices of each pair begin: `x`, `y`, `out`.
-    pub(crate) pairs: Vec<[usize; 3]>,
+    pairs: Vec<[usize; 3]>,
 }
 
 thread_local! {
@@ -33,11 +33,28 @@ thread_local! {
 }
 
 impl Products {
+    /// Products of `[m, k]` by `[k, n]`. `x_rows` and `out_rows` say where rows begin, from the first of a matrix on; `y_strides` are from one row
+    /// of `y` to the next, and from one column; `pairs` say where the matrices begin: `x`, `y`, `out`.
+    ///
+    /// # Panics
+    /// If rows of the results overlap, within a matrix or among them.
+    pub(crate) fn new(
+        [k, n]: [usize; 2],
+        [x_rows, out_rows]: [Offsets; 2],
+        y_strides: [usize; 2],
+        pairs: Vec<[usize; 3]>,
+    ) -> Products {
+        let mut places: Vec<usize> =
+            pairs.iter().flat_map(|p| out_rows.at().iter().map(move |r| p[2] + *r as usize)).collect();
+        places.sort_unstable();
+        assert!(places.windows(2).all(|w| w[1] - w[0] >= n), "rows of the results overlap");
+        Products { k, n, x_rows, out_rows, y_strides, pairs }
+    }
+
     /// Computes all products.
     ///
     /// # Panics
-    /// If a matrix is not inside its slice, or rows of `out` overlap within a matrix. Matrices of `out` must not overlap either, which
-    /// is checked by their first elements: they ascend, no nearer than a row is long.
+    /// If a matrix is not inside its slice.
     pub(crate) fn run(
         &self,
         isa: Isa,
@@ -50,10 +67,6 @@ impl Products {
         if self.pairs.is_empty() || self.n == 0 || self.x_rows.len() == 0 {
             return;
         }
-        let mut places: Vec<usize> =
-            self.pairs.iter().flat_map(|p| self.out_rows.at().iter().map(move |r| p[2] + *r as usize)).collect();
-        places.sort_unstable();
-        assert!(places.windows(2).all(|w| w[1] - w[0] >= self.n), "rows of the results overlap");
         let source = Source { inner: self.k.max(1), tap: 0, row: self.y_strides[0], column: self.y_strides[1] };
         let runs = Offsets::new([0]).unwrap_or_default();
         let (len, out) = (out.len(), Shared::new(out));
@@ -78,7 +91,7 @@ impl Products {
                 };
                 assert!(pair[2] <= len);
                 gemm.check(isa, len - pair[2]);
-                // SAFETY: it was checked just now; rows do not overlap, neither within a result nor among them.
+                // SAFETY: it was checked just now; rows do not overlap, neither within a result nor among them: `new` saw to that.
                 unsafe { gemm.run_at(isa, threads, out.from(pair[2])) };
             });
         };
@@ -109,14 +122,9 @@ mod tests {
             let (x, y) = (numbers(pairs * m * k, 1), numbers(pairs * k * n, 2));
             // The results of one row stand side by side: `[m, pairs, n]`, with a gap.
             let stride = pairs * (n + 1);
-            let products = Products {
-                k,
-                n,
-                x_rows: Offsets::new((0..m).map(|i| i * k)).unwrap(),
-                out_rows: Offsets::new((0..m).map(|i| i * stride)).unwrap(),
-                y_strides: if transposed { [1, k] } else { [n, 1] },
-                pairs: (0..pairs).map(|p| [p * m * k, p * k * n, p * (n + 1)]).collect(),
-            };
+            let rows = [k, stride].map(|far| Offsets::new((0..m).map(|i| i * far)).unwrap());
+            let at = (0..pairs).map(|p| [p * m * k, p * k * n, p * (n + 1)]).collect();
+            let products = Products::new([k, n], rows, if transposed { [1, k] } else { [n, 1] }, at);
             for isa in Isa::available() {
                 for threads in [1, 2] {
                     let mut out = vec![0.5; m * stride];
@@ -141,7 +149,7 @@ mod tests {
     fn results_that_overlap_are_refused() {
         let rows = Offsets::new([0]).unwrap();
         let pairs = vec![[0, 0, 0], [0, 0, 1]];
-        let products = Products { k: 1, n: 2, x_rows: rows.clone(), out_rows: rows, y_strides: [2, 1], pairs };
+        let products = Products::new([1, 2], [rows.clone(), rows], [2, 1], pairs);
         products.run(Isa::SCALAR, &Threads::new(1), &[1.0], &[1.0, 2.0], &mut [0.0; 4], &Epilogue::default());
     }
 }

@@ -37,9 +37,8 @@ fn axes(node: &Node, op: &Conv) -> Option<Vec<Axis>> {
     let (places, kernels) = (&out[2..], &w[2..]);
     let axes = Axis::three(&x[2..], places, kernels, &op.strides, &op.dilations, op.pad_type, &op.pad);
     let axes = axes[5 - x.len()..].to_vec();
-    let padded = axes.iter().try_fold(1usize, |n, a| n.checked_mul(a.size + a.margins().0 + a.margins().1))?;
-    let plain: usize = axes.iter().map(|a| a.size.max(a.places)).product();
-    (padded <= 4096 + 8 * plain).then_some(axes)
+    let sized = axes.iter().map(|a| (a.size, a.margins()));
+    super::are_worth_it(sized, axes.iter().map(|a| a.size.max(a.places)).product()).then_some(axes)
 }
 
 /// What a convolution wants around its input.
@@ -61,10 +60,7 @@ pub(super) fn conv(b: &mut Builder<'_>, node: &Node) -> Option<()> {
     let x = op.x.id?;
     let axes = axes(node, &op)?;
     let weight = Weight::of(b, &op.weight)?;
-    let bias = match &op.bias {
-        Some(bias) => Some(b.constant(bias)?.to_f32().ok()?.into_owned()),
-        None => None,
-    };
+    let bias = super::numbers(b, &op.bias)?;
     let groups = usize::try_from(op.groups).ok()?;
     let producer = ConvProducer { x, axes, weight, bias, groups };
     b.pend_new(node, Box::new(producer));

@@ -87,10 +87,8 @@ fn axes(node: &Node, op: &ConvTranspose) -> Option<Vec<Axis>> {
     if products > MOST_PRODUCTS || axes.iter().any(|a| a.kernel > 1 << 12) {
         return None;
     }
-    let beyond = |a: &Axis| a.beyond();
-    let padded = axes.iter().try_fold(1usize, |n, a| n.checked_mul(a.places + beyond(a).0 + beyond(a).1))?;
-    let plain: usize = axes.iter().map(|a| a.size.max(a.places)).product();
-    (padded <= 4096 + 8 * plain).then_some(axes)
+    let sized = axes.iter().map(|a| (a.places, a.beyond()));
+    super::are_worth_it(sized, axes.iter().map(|a| a.size.max(a.places)).product()).then_some(axes)
 }
 
 /// What a transposed convolution wants around its input.
@@ -109,10 +107,7 @@ pub(super) fn conv_transpose(b: &mut Builder<'_>, node: &Node) -> Option<()> {
     let x = op.x.id?;
     let axes = axes(node, &op)?;
     let weight = Weight::of(b, &op.weight)?;
-    let bias = match &op.bias {
-        Some(bias) => Some(b.constant(bias)?.to_f32().ok()?.into_owned()),
-        None => None,
-    };
+    let bias = super::numbers(b, &op.bias)?;
     let groups = usize::try_from(op.groups).ok()?;
     let producer = TransposeProducer { x, axes, weight, bias, groups };
     b.pend_new(node, Box::new(producer));

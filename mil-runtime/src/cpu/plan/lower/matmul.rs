@@ -210,14 +210,9 @@ pub(super) fn products(
     let rows = |t: &Tensor| Offsets::new((0..to.shape[rank - 2]).map(|i| i * t.strides[t.rank() - 2]));
     // What is added lies differently for each pair: that is left to a chain.
     let (ending, rest) = Ending::of(b, joined, to, rank - 1, None, Can { groups: 1, add: false, then: true });
-    let products = Products {
-        k: x.shape[x.rank() - 1],
-        n: to.shape[rank - 1],
-        x_rows: rows(x)?,
-        out_rows: rows(to)?,
-        y_strides: [y.strides[y.rank() - 2], y.strides[y.rank() - 1]],
-        pairs,
-    };
+    let sizes = [x.shape[x.rank() - 1], to.shape[rank - 1]];
+    let y_strides = [y.strides[y.rank() - 2], y.strides[y.rank() - 1]];
+    let products = Products::new(sizes, [rows(x)?, rows(to)?], y_strides, pairs);
     b.kernel(joined, "gemm", to, vec![x.buffer, y.buffer], Pairs { products, ending });
     Some(rest)
 }

@@ -90,6 +90,18 @@ pub(super) fn wanted_margins(b: &Builder<'_>, node: &Node, value: ValueId) -> Op
     }
 }
 
+/// Whether dimensions of these sizes may have these margins: not if they were mostly memory beside the `plain` elements of input or output.
+fn are_worth_it(dims: impl Iterator<Item = (usize, (usize, usize))>, plain: usize) -> bool {
+    let padded = dims.map(|(size, (before, after))| size + before + after).try_fold(1usize, usize::checked_mul);
+    padded.is_some_and(|padded| padded <= 4096 + 8 * plain)
+}
+
+/// The numbers of an optional argument. `None` if it is there but no constant.
+fn numbers(b: &Builder<'_>, arg: &Option<Arg>) -> Option<Option<Vec<f32>>> {
+    let Some(arg) = arg else { return Some(None) };
+    Some(Some(b.constant(arg)?.to_f32().ok()?.into_owned()))
+}
+
 /// How a node transposes its input, if that is what it does.
 pub(super) fn transposition(node: &Node) -> Option<Vec<usize>> {
     if node.args.def.name != "transpose" {

@@ -1,7 +1,5 @@
 //! Softmax and norms. `batch_norm` is elementwise.
 
-use std::sync::Arc;
-
 use mil_core::{
     op::{Arg, Op},
     ops::{
@@ -73,8 +71,8 @@ fn softmax(b: &mut Builder<'_>, node: &Node) -> Option<()> {
 
 struct Normed {
     norm: Norm,
-    gamma: Option<Arc<[f32]>>,
-    beta: Option<Arc<[f32]>>,
+    gamma: Option<Vec<f32>>,
+    beta: Option<Vec<f32>>,
 }
 
 impl Work for Normed {
@@ -94,13 +92,7 @@ struct Standard<'a> {
 }
 
 fn standard(b: &mut Builder<'_>, node: &Node, x: &Arg, s: Standard<'_>) -> Option<()> {
-    let numbers = |a: &Option<Arg>| -> Option<Option<Arc<[f32]>>> {
-        match a {
-            Some(a) => Some(Some(b.constant(a)?.to_f32().ok()?.into())),
-            None => Some(None),
-        }
-    };
-    let (gamma, beta) = (numbers(s.gamma)?, numbers(s.beta)?);
+    let (gamma, beta) = (super::numbers(b, s.gamma)?, super::numbers(b, s.beta)?);
     let x = b.tensor(x.id?, &Want::Any)?;
     let to = like(b, node, &x);
     let groups = Groups {
