@@ -27,6 +27,7 @@ use crate::{
 
 mod control;
 mod edit;
+mod fold;
 mod interface;
 mod operands;
 
@@ -118,6 +119,8 @@ pub struct Graph {
     reopened: bool,
     /// Values that a `constexpr_` op has in place; the `const` is not needed unless another op reads it.
     in_place: HashSet<ValueId>,
+    /// Who computes ops on constants as they are pushed.
+    folding: fold::Folding,
     /// What was said of inputs and outputs beyond their types.
     described: BTreeMap<ValueId, interface::Described>,
 }
@@ -137,6 +140,7 @@ impl Graph {
             counters: BTreeMap::new(),
             reopened: false,
             in_place: HashSet::new(),
+            folding: fold::Folding::default(),
             described: BTreeMap::new(),
         }
     }
@@ -217,6 +221,9 @@ impl Graph {
         let inferred = def.infer(&args, &mut cx)?;
         self.check_constexpr(def, &args)?;
         self.fill_defaults(def, &mut args)?;
+        if let Some(constants) = self.folded(def, &args, &inferred, &name) {
+            return Ok(constants);
+        }
         let is_const = blocks.is_empty() && !def.params.is_empty() && args.all_const();
         let args = self.materialize(def, args, &name);
         let op = IrOp { def, name: String::new(), args, blocks, outputs: vec![], attributes: BTreeMap::new() };
@@ -507,7 +514,7 @@ pub fn is_identifier(name: &str) -> bool {
 }
 
 /// The name, with what MIL does not take in a name replaced by `_`.
-pub(crate) fn identifier(name: &str) -> String {
+pub fn identifier(name: &str) -> String {
     let body = |c: char| if c.is_ascii_alphanumeric() || c == '_' || c == '@' { c } else { '_' };
     let clean: String = name.chars().map(body).collect();
     if is_identifier(&clean) { clean } else { format!("var_{clean}") }

@@ -70,6 +70,14 @@ pub(crate) fn destination(package: &PackageReader, to: &Path) -> Result<Destinat
     }
 }
 
+/// What a program is written as: a package, since weights want a file.
+pub(crate) fn destination_of_program(to: &Path) -> Result<Destination, ToolError> {
+    match to.extension().and_then(|e| e.to_str()) {
+        Some("mlpackage") => Ok(Destination::Package),
+        _ => Err(ToolError::new(format!("`{}`: end the name in `.mlpackage`", to.display()))),
+    }
+}
+
 /// A package is not written over itself, into itself, or over a directory that holds it.
 pub(crate) fn separate(from: &Path, to: &Path) -> Result<(), ToolError> {
     let (a, b) = (real(from), real(to));

@@ -2,16 +2,20 @@
 
 pub mod bench;
 pub mod check;
+pub mod convert;
 pub mod copy;
 mod error;
+pub mod import;
 mod inputs;
 pub mod inspect;
 mod load;
 mod memory;
 pub mod neural_engine;
+pub mod onnx;
 pub mod ops;
 pub mod optimize;
 pub mod run;
+pub mod torch;
 
 pub use error::ToolError;
 pub use load::LoadOptions;

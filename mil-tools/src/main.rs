@@ -1,5 +1,7 @@
 //! The `mil` command.
 
+mod cli;
+
 use std::{
     fmt::Write as _,
     io::{self, Write},
@@ -52,6 +54,8 @@ enum Command {
         /// Where to write the copy, which replaces what is there
         to: PathBuf,
     },
+    /// Make a Core ML package of an ONNX or PyTorch model
+    Convert(Box<cli::Convert>),
     /// Say what an op is, or list them all
     Ops {
         /// The op's MIL name [default: all, a line each]
@@ -207,6 +211,7 @@ fn execute(command: Command) -> Result<bool, ToolError> {
         Command::Ops { op: Some(op), .. } => say(&ops::describe(&op)?)?,
         Command::Ops { op: None, markdown } => say(&if markdown { ops::markdown() } else { ops::list() })?,
         Command::Copy { from, to } => copy::copy(&from, &to)?,
+        Command::Convert(convert) => say(&convert.run()?)?,
         Command::Optimize { model, output, passes, skip, report } => {
             let optimized = optimize::optimize(&model, &output, &optimize::pipeline(&passes, &skip)?)?;
             say(&if report { optimized.full() } else { optimized.to_string() })?;

@@ -31,6 +31,7 @@ impl Graph {
             counters: BTreeMap::new(),
             reopened: true,
             in_place: HashSet::new(),
+            folding: super::fold::Folding::default(),
             described: BTreeMap::new(),
         }
     }

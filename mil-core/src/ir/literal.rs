@@ -78,7 +78,7 @@ impl Literal {
     }
 
     /// A constant of leaves in row-major order.
-    pub(crate) fn constant_of(leaves: &[Literal], shape: Vec<usize>, dtype: DType) -> Result<Constant, String> {
+    pub fn constant_of(leaves: &[Literal], shape: Vec<usize>, dtype: DType) -> Result<Constant, String> {
         if dtype == DType::String {
             let strings = leaves.iter().map(|l| match l {
                 Literal::Str(s) => Ok(s.clone()),

@@ -1,12 +1,12 @@
 //! What is known before the program runs becomes a constant.
 
 use crate::{
-    ir::{Constant, OpId},
-    op::{AnyArg, OpError, Operand},
+    ir::{Constant, Known, OpId},
+    op::{AnyArg, Args, OpDef, OpError},
     types::{Shape, Type},
 };
 
-use super::{Context, Pass, Report, Rewriter};
+use super::{Context, Evaluate, Pass, Report, Rewriter};
 
 /// Replaces ops by constants where all they give is known: shape arithmetic that inference has worked out, and with
 /// [`Context::evaluate`] every op on constants.
@@ -58,58 +58,65 @@ impl Pass for ConstElimination {
     }
 }
 
-/// Whether the op is of a kind that is folded.
+/// Whether this very op is folded.
 fn may_fold(rw: &Rewriter, op: OpId) -> bool {
     let data = rw.op(op);
-    let kept = |name: &str| name.starts_with("constexpr_") || matches!(name, "const" | "quantize" | "dequantize");
-    let packed = |v| rw.producer(v).is_some_and(|p| rw.op(p).def.name.starts_with("constexpr_"));
+    let packed = |v| rw.producer(v).is_some_and(|p| rw.op(p).def.is_constexpr());
     // An output is no constant: folded, it would be a copy of one.
     let copied = data.def.name == "identity" && rw.output(op).is_some_and(|v| rw.is_output(v));
-    !kept(data.def.name) && data.blocks.is_empty() && !copied && rw.is_pure(op) && !data.uses().any(packed)
+    ConstElimination::folds(data.def) && data.blocks.is_empty() && !copied && rw.is_pure(op) && !data.uses().any(packed)
 }
 
 impl ConstElimination {
+    /// Whether ops of this kind are folded.
+    pub(crate) fn folds(def: &OpDef) -> bool {
+        let kept = matches!(def.name, "const" | "quantize" | "dequantize") || def.name.starts_with("random_");
+        !kept && !def.is_constexpr()
+    }
+
     /// The outputs, if they are known or can be computed, and are not too large.
     fn fold(&self, rw: &Rewriter, op: OpId, cx: &Context<'_>) -> Option<Vec<Constant>> {
         let outputs = &rw.op(op).outputs;
-        let operands = rw.operands(op);
-        let limit = self.limit(&operands);
-        let sizes: Option<Vec<usize>> = outputs.iter().map(|v| bytes(rw.ty(*v))).collect();
-        let size = sizes?.into_iter().try_fold(0usize, |n, s| n.checked_add(s))?;
-        if size > limit {
+        let types: Vec<&Type> = outputs.iter().map(|v| rw.ty(*v)).collect();
+        let known: Option<Vec<Constant>> = outputs.iter().map(|v| rw.known(*v).cloned()).collect();
+        self.computed(&rw.function().args(rw.op(op)), &types, known, cx.evaluate)
+    }
+
+    /// What an op of these arguments gives, if that is `known` or can be computed, and is not too large.
+    pub(crate) fn computed(
+        &self,
+        args: &Args,
+        outputs: &[&Type],
+        known: Option<Vec<Constant>>,
+        evaluate: Option<&dyn Evaluate>,
+    ) -> Option<Vec<Constant>> {
+        let size = outputs.iter().try_fold(0usize, |n, ty| n.checked_add(bytes(ty)?))?;
+        if size > self.limit(args) {
             return None;
         }
-        let known: Option<Vec<Constant>> = outputs.iter().map(|v| rw.known(*v).cloned()).collect();
         let constants = match known {
             Some(all) => all,
             None => {
-                let mut args = rw.function().args(rw.op(op));
+                let mut args = args.clone();
                 for param in 0..args.def.params.len() {
                     let Some(bound) = args.get(param) else { continue };
                     let constants: Option<Vec<AnyArg>> = bound.iter().map(constant).collect();
                     args.set(param, constants?);
                 }
-                cx.evaluate?.evaluate(&args).ok()?
+                evaluate?.evaluate(&args).ok()?
             }
         };
-        let fits = |(v, c): (&crate::ir::ValueId, &Constant)| {
-            c.weight_name().is_none() && rw.ty(*v).compatible(&c.ty().into())
-        };
+        let fits = |(ty, c): (&&Type, &Constant)| c.weight_name().is_none() && ty.compatible(&c.ty().into());
         (constants.len() == outputs.len() && outputs.iter().zip(&constants).all(fits)).then_some(constants)
     }
 
     /// How large the result may be.
-    fn limit(&self, operands: &[(&str, Operand)]) -> usize {
-        let size = |o: &Operand| match o {
-            Operand::Value(v) => v.known().and_then(|k| k.constant()).and_then(|c| c.bytes()).map_or(0, |b| b.len()),
-            Operand::Constant(c) => c.bytes().map_or(0, |b| b.len()),
-            _ => 0,
+    fn limit(&self, args: &Args) -> usize {
+        let size = |arg: &AnyArg| {
+            arg.known.as_ref().and_then(Known::constant).and_then(Constant::bytes).map_or(0, |b| b.len())
         };
-        let total = |o: &Operand| match o {
-            Operand::List(all) => all.iter().map(size).sum(),
-            one => size(one),
-        };
-        let inputs: usize = operands.iter().map(|(_, o)| total(o)).sum();
+        let all = (0..args.def.params.len()).filter_map(|param| args.get(param)).flatten();
+        let inputs = all.fold(0usize, |n, arg| n.saturating_add(size(arg)));
         self.small.max(inputs.saturating_mul(self.growth))
     }
 }

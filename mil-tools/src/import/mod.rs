@@ -1,0 +1,30 @@
+//! What all importers share: tensors with the dtypes that they have in the model which is imported, the builder with the
+//! turns of phrase that lowerings need, options, and what is said of inputs and outputs.
+//!
+//! An importer goes through its model's ops and has each *lowered*: said in MIL. What a lowering cannot say is a
+//! [`Refusal`]; an importer collects all of them before it gives up.
+
+mod interface;
+mod lowering;
+mod options;
+mod refusal;
+mod sizes;
+mod tensor;
+
+pub(crate) use interface::{Declared, Interface};
+pub(crate) use lowering::Lowering;
+pub use options::{ImportOptions, InputShape};
+pub use refusal::Refusal;
+pub(crate) use sizes::Size;
+pub(crate) use tensor::{Tensor, carrier};
+
+use mil_core::ir::Program;
+
+/// A model as a program.
+#[derive(Clone, Debug)]
+pub struct Imported {
+    /// The program, valid but not optimized.
+    pub program: Program,
+    /// What its user should know: numbers that were changed, assumptions that were made. A line each.
+    pub warnings: Vec<String>,
+}

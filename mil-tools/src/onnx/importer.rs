@@ -1,0 +1,347 @@
+//! Goes through a model's graphs and has its nodes lowered.
+
+use std::collections::{BTreeMap, HashMap};
+
+use mil_core::{ir::Constant, types::Opset};
+
+use super::{
+    model::{self, Model},
+    node::{Lowered, Node},
+    ops,
+    proto::{
+        AttributeProto, FunctionProto, GraphProto, NodeProto, TensorProto, ValueInfoProto,
+        tensor_shape_proto::dimension::Value as Size, type_proto::Value as Kind,
+    },
+    values,
+};
+use crate::{
+    ToolError,
+    import::{Declared, ImportOptions, Imported, Interface, Lowering, Refusal, Tensor},
+};
+
+/// Functions that call functions, and bodies inside of bodies, go no deeper.
+const DEEPEST: usize = 64;
+
+/// Where importing a model is tried, the oldest first: newer systems read older programs.
+const TARGETS: [Opset; 4] = [Opset::iOS15, Opset::iOS16, Opset::iOS17, Opset::iOS18];
+
+/// Imports a model for the target that the user wants, or for the oldest that can say it.
+pub(super) fn import(model: &Model, options: &ImportOptions) -> Result<Imported, ToolError> {
+    let opset = model.opset()?;
+    let functions = functions(model);
+    let fail = |lines: Vec<String>| {
+        let path = model.path.display();
+        ToolError::new(format!("`{path}` cannot be said in MIL: {}", lines.join("\n")))
+    };
+    let Some(graph) = &model.message.graph else { return Err(fail(vec!["it has no graph".into()])) };
+    let unknown = unknown_ops(model, graph, &functions);
+    if !unknown.is_empty() {
+        return Err(fail(unknown));
+    }
+    let targets = options.target.map_or(TARGETS.to_vec(), |t| vec![t]);
+    let mut refused = vec![];
+    for target in targets {
+        let importer = Importer {
+            model,
+            l: Lowering::new(target),
+            functions: &functions,
+            opset,
+            frames: vec![],
+            refusals: vec![],
+            depth: 0,
+        };
+        match importer.whole(graph, options) {
+            Ok(imported) => return Ok(imported),
+            Err(lines) => refused = lines,
+        }
+    }
+    Err(fail(refused))
+}
+
+type Functions<'m> = HashMap<(&'m str, &'m str, &'m str), &'m FunctionProto>;
+
+fn functions(model: &Model) -> Functions<'_> {
+    model.message.functions.iter().map(|f| ((domain(&f.domain), &f.name[..], &f.overload[..]), f)).collect()
+}
+
+/// `ai.onnx` has two names.
+fn domain(name: &str) -> &str {
+    if name == "ai.onnx" { "" } else { name }
+}
+
+/// All ops that have no lowering, a line for each kind.
+fn unknown_ops(model: &Model, graph: &GraphProto, functions: &Functions<'_>) -> Vec<String> {
+    let mut found: BTreeMap<(&str, &str), (usize, &str)> = BTreeMap::new();
+    let mut open: Vec<&[NodeProto]> = vec![&graph.node];
+    open.extend(model.message.functions.iter().map(|f| &f.node[..]));
+    while let Some(nodes) = open.pop() {
+        for node in nodes {
+            let domain = domain(&node.domain);
+            let function = functions.contains_key(&(domain, &node.op_type, &node.overload));
+            if !function && !(domain.is_empty() && ops::find(&node.op_type).is_some()) {
+                let first = if node.name.is_empty() { node.output.first() } else { Some(&node.name) };
+                found.entry((domain, &node.op_type)).or_insert((0, first.map_or("", |n| n))).0 += 1;
+            }
+            open.extend(node.attribute.iter().flat_map(|a| a.g.iter().chain(&a.graphs)).map(|g| &g.node[..]));
+        }
+    }
+    let lines = found.into_iter().map(|((domain, op), (count, first))| {
+        let times = if count == 1 { String::new() } else { format!(", the first of {count}") };
+        let first = first.escape_debug();
+        let op = op.escape_debug();
+        let domain = domain.escape_debug();
+        match ops::way_out(op.to_string().as_str()).filter(|_| domain.to_string().is_empty()) {
+            Some(way) => format!("the op `{op}` (node `{first}`{times}): {way}"),
+            None if domain.to_string().is_empty() => {
+                format!("the op `{op}` (node `{first}`{times}): is not known; see docs/ONNX.md for those that are")
+            }
+            None => format!(
+                "the op `{op}` of domain `{domain}` (node `{first}`{times}): only ops of ai.onnx are known; export the model without {domain}'s ops"
+            ),
+        }
+    });
+    lines.collect()
+}
+
+/// What a name stands for.
+#[derive(Clone, Debug)]
+enum Slot {
+    /// A constant that no lowering has asked for.
+    Stored(Constant),
+    /// A value; with the constant that it was made from.
+    Tensor(Tensor, Option<Constant>),
+    /// What a refused node would have given.
+    Refused,
+}
+
+pub(super) struct Importer<'m> {
+    pub(super) model: &'m Model,
+    pub(super) l: Lowering,
+    functions: &'m Functions<'m>,
+    /// Of the nodes that are being lowered.
+    opset: i64,
+    /// Names, those of the innermost body last. A function's body sees its own alone.
+    frames: Vec<HashMap<&'m str, Slot>>,
+    refusals: Vec<String>,
+    depth: usize,
+}
+
+impl<'m> Importer<'m> {
+    fn whole(mut self, graph: &'m GraphProto, options: &ImportOptions) -> Result<Imported, Vec<String>> {
+        let mut interface = Interface::new(options);
+        self.frames.push(HashMap::new());
+        self.initializers(graph);
+        for input in &graph.input {
+            // Old files list weights among the inputs.
+            if self.frames[0].contains_key(&input.name[..]) {
+                continue;
+            }
+            match self.declare(&mut interface, input) {
+                Ok(t) => self.bind(&input.name, Slot::Tensor(t, None)),
+                Err(r) => {
+                    self.refusals.push(r.to_string());
+                    self.bind(&input.name, Slot::Refused);
+                }
+            }
+        }
+        self.nodes(&graph.node, &[]);
+        for output in &graph.output {
+            match self.tensor(&output.name) {
+                Ok(t) => interface.output(&output.name, t.value),
+                Err(r) => {
+                    if !matches!(self.slot(&output.name), Some(Slot::Refused)) {
+                        self.refusals.push(format!("the output `{}`: {r}", output.name.escape_debug()));
+                    }
+                }
+            }
+        }
+        if !self.refusals.is_empty() {
+            return Err(self.refusals);
+        }
+        interface.finish(self.l).map_err(|r| vec![r.to_string()])
+    }
+
+    fn declare(&mut self, interface: &mut Interface<'_>, input: &'m ValueInfoProto) -> Result<Tensor, Refusal> {
+        let name = &input.name;
+        let Some(Kind::TensorType(t)) = input.r#type.as_ref().and_then(|t| t.value.as_ref()) else {
+            return Err(Refusal::new(format!("the input `{}` is no tensor", name.escape_debug())));
+        };
+        let dtype = model::dtype(t.elem_type);
+        let dtype = dtype.map_err(|r| Refusal { message: format!("the input `{name}` {}", r.message), ..r })?;
+        let sizes = t.shape.as_ref().map(|s| {
+            let size = |v: &Option<Size>| match v {
+                Some(Size::DimValue(n)) if *n >= 0 => Declared::Fixed(*n),
+                Some(Size::DimParam(p)) if !p.is_empty() && p != "?" => Declared::Named(p.clone()),
+                _ => Declared::Open,
+            };
+            s.dim.iter().map(|d| size(&d.value)).collect::<Vec<_>>()
+        });
+        interface.input(&mut self.l, name, dtype, sizes.as_deref())
+    }
+
+    fn initializers(&mut self, graph: &'m GraphProto) {
+        for t in &graph.initializer {
+            self.initializer(t);
+        }
+        for t in &graph.sparse_initializer {
+            let name = t.values.as_ref().map_or("", |v| &v.name);
+            self.refusals.push(format!("the sparse tensor `{}`: store it densely", name.escape_debug()));
+            self.bind(name, Slot::Refused);
+        }
+    }
+
+    fn initializer(&mut self, t: &'m TensorProto) {
+        match self.model.constant(t) {
+            Ok(c) => self.bind(&t.name, Slot::Stored(c)),
+            Err(r) => {
+                self.refusals.push(format!("the tensor `{}` {r}", t.name.escape_debug()));
+                self.bind(&t.name, Slot::Refused);
+            }
+        }
+    }
+
+    fn bind(&mut self, name: &'m str, slot: Slot) {
+        if let Some(frame) = self.frames.last_mut() {
+            frame.insert(name, slot);
+        }
+    }
+
+    fn slot(&self, name: &str) -> Option<&Slot> {
+        self.frames.iter().rev().find_map(|f| f.get(name))
+    }
+
+    /// The constant of the model that a name stands for, in the model's dtype.
+    pub(super) fn stored(&self, name: &str) -> Option<Constant> {
+        match self.slot(name)? {
+            Slot::Stored(c) => Some(c.clone()),
+            Slot::Tensor(t, stored) => stored.clone().or_else(|| t.constant().cloned()),
+            Slot::Refused => None,
+        }
+    }
+
+    /// What a name stands for.
+    pub(super) fn tensor(&mut self, name: &'m str) -> Result<Tensor, Refusal> {
+        match self.slot(name).cloned() {
+            Some(Slot::Tensor(t, _)) => Ok(t),
+            Some(Slot::Stored(c)) => {
+                let t = self.materialize(&c);
+                let named = |r: Refusal| Refusal { message: format!("the tensor `{name}`: {}", r.message), ..r };
+                let t = t.map_err(named)?;
+                // The constant stands in the block that is open now: others do not see it.
+                self.bind(name, Slot::Tensor(t.clone(), Some(c)));
+                Ok(t)
+            }
+            Some(Slot::Refused) => Err(Refusal::new(format!("`{name}` was refused"))),
+            None => Err(Refusal::new(format!("`{}` is used, but nothing before gives it", name.escape_debug()))
+                .remedy("the nodes of an ONNX graph stand in the order of their execution, without cycles")),
+        }
+    }
+
+    /// A constant of the model as a tensor.
+    pub(super) fn materialize(&mut self, constant: &Constant) -> Result<Tensor, Refusal> {
+        let (carried, moved) = values::carried(constant)?;
+        if moved > 0 && carried.count() > moved {
+            self.l.warn(format!("{moved} integers of 64 bits do not fit in 32 and became the nearest that do"));
+        }
+        Ok(Tensor::new(self.l.constant(carried), constant.dtype()))
+    }
+
+    /// Lowers nodes in their order. What a refused node would have given is known to be refused, so that each cause is told once.
+    fn nodes(&mut self, nodes: &'m [NodeProto], outer: &[AttributeProto]) {
+        for node in nodes {
+            let poisoned = node.input.iter().any(|name| matches!(self.slot(name), Some(Slot::Refused)));
+            let lowered = if poisoned { None } else { Some(self.node(node, outer)) };
+            let mut given = match lowered {
+                Some(Ok(given)) => given.into_iter().map(|t| Slot::Tensor(t, None)).collect(),
+                Some(Err(r)) => {
+                    self.refusals.push(format!("{}: {r}", place(node)));
+                    vec![]
+                }
+                None => vec![],
+            };
+            let wanted = node.output.iter().rposition(|name| !name.is_empty()).map_or(0, |last| last + 1);
+            if !poisoned && !given.is_empty() && given.len() < wanted {
+                self.refusals.push(format!("{}: its output {} cannot be given", place(node), given.len()));
+            }
+            given.resize(node.output.len(), Slot::Refused);
+            for (name, slot) in node.output.iter().zip(given).filter(|(name, _)| !name.is_empty()) {
+                self.bind(name, slot);
+            }
+        }
+    }
+
+    fn node(&mut self, node: &'m NodeProto, outer: &[AttributeProto]) -> Lowered {
+        let name = node.output.iter().find(|n| !n.is_empty()).unwrap_or(&node.name);
+        self.l.set_name(name);
+        let domain = domain(&node.domain);
+        if let Some(f) = self.functions.get(&(domain, &node.op_type, &node.overload)).copied() {
+            return self.call(f, node, outer);
+        }
+        let Some(entry) = ops::find(&node.op_type).filter(|_| domain.is_empty()) else {
+            return Err(Refusal::new("is no op that is known"));
+        };
+        let opset = self.opset;
+        (entry.lower)(&mut Node { importer: self, proto: node, outer, opset })
+    }
+
+    /// Inlines a function of the model.
+    fn call(&mut self, f: &'m FunctionProto, node: &'m NodeProto, outer: &[AttributeProto]) -> Lowered {
+        self.deeper()?;
+        let mut attributes: Vec<AttributeProto> = f.attribute_proto.clone();
+        for given in &node.attribute {
+            attributes.retain(|a| a.name != given.name);
+            if given.ref_attr_name.is_empty() {
+                attributes.push(given.clone());
+            } else if let Some(passed) = outer.iter().find(|a| a.name == given.ref_attr_name) {
+                attributes.push(AttributeProto { name: given.name.clone(), ..passed.clone() });
+            }
+        }
+        let mut frame = HashMap::new();
+        for (formal, actual) in f.input.iter().zip(&node.input).filter(|(_, actual)| !actual.is_empty()) {
+            let slot = self.slot(actual).cloned();
+            let missing = || Refusal::new(format!("`{actual}` is used, but nothing before gives it"));
+            frame.insert(&formal[..], slot.ok_or_else(missing)?);
+        }
+        let version = f.opset_import.iter().find(|o| self::domain(&o.domain).is_empty()).map(|o| o.version);
+        let caller = std::mem::replace(&mut self.frames, vec![frame]);
+        let opset = self.opset;
+        self.opset = version.unwrap_or(opset);
+        self.nodes(&f.node, &attributes);
+        let outputs = f.output.iter().map(|name| self.tensor(name)).collect();
+        (self.frames, self.opset) = (caller, opset);
+        self.depth -= 1;
+        outputs
+    }
+
+    fn deeper(&mut self) -> Result<(), Refusal> {
+        if self.depth == DEEPEST {
+            return Err(Refusal::new(format!("bodies and functions are nested more than {DEEPEST} deep")));
+        }
+        self.depth += 1;
+        Ok(())
+    }
+
+    /// Lowers a body into the block that is open now.
+    ///
+    /// # Errors
+    /// If an output was refused; why is told with the node concerned.
+    pub(super) fn body(&mut self, graph: &'m GraphProto, inputs: Vec<Tensor>, outer: &[AttributeProto]) -> Lowered {
+        self.deeper()?;
+        self.frames.push(HashMap::new());
+        self.initializers(graph);
+        for (input, t) in graph.input.iter().zip(inputs) {
+            self.bind(&input.name, Slot::Tensor(t, None));
+        }
+        self.nodes(&graph.node, outer);
+        let outputs = graph.output.iter().map(|o| self.tensor(&o.name)).collect();
+        self.frames.pop();
+        self.depth -= 1;
+        outputs
+    }
+}
+
+/// Which node it is.
+fn place(node: &NodeProto) -> String {
+    let name = if node.name.is_empty() { node.output.first() } else { Some(&node.name) };
+    format!("node `{}` ({})", name.map_or("", |n| n).escape_debug(), node.op_type.escape_debug())
+}

@@ -1,0 +1,42 @@
+//! ONNX models become programs.
+//!
+//! [`import`] reads a file and gives a program that computes the same. The file is mapped, and weights stay in it. All ops
+//! that have no lowering are found before anything is lowered, and all refusals of lowerings are told together.
+//!
+//! - `model.rs` reads files and tensors; `proto.rs` has the messages, generated from `proto/onnx.proto`.
+//! - `importer.rs` goes through the graphs; `node.rs` is what a lowering sees of a node.
+//! - `ops/` has the lowerings, a file per concept; [`ops`](ops()) lists what there is.
+
+mod importer;
+mod model;
+mod node;
+mod ops;
+mod values;
+
+/// The messages, as `proto/onnx.proto` says.
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::large_enum_variant)]
+mod proto {
+    include!("proto.rs");
+}
+
+use std::path::Path;
+
+use crate::{
+    ToolError,
+    import::{ImportOptions, Imported},
+};
+
+/// Reads an ONNX model (opsets 7 to 23) and says it in MIL.
+///
+/// # Errors
+/// If the file or one with its weights cannot be read, is no ONNX model, or has what MIL cannot say: then the error lists all ops
+/// concerned.
+pub fn import(path: &Path, options: &ImportOptions) -> Result<Imported, ToolError> {
+    let model = model::Model::open(path)?;
+    importer::import(&model, options)
+}
+
+/// The ops that can be lowered, by name, with what is to be known of each.
+pub fn ops() -> Vec<(&'static str, &'static str)> {
+    ops::all().map(|entry| (entry.name, entry.limits)).collect()
+}

@@ -1,0 +1,5 @@
+//! Bitwise ops.
+
+use super::Entry;
+
+pub(super) const OPS: &[Entry] = &[];

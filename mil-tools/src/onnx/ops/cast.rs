@@ -1,0 +1,5 @@
+//! Changes of dtype.
+
+use super::Entry;
+
+pub(super) const OPS: &[Entry] = &[];

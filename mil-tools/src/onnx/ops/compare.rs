@@ -1,0 +1,5 @@
+//! Comparisons, logic, and choosing by a condition.
+
+use super::Entry;
+
+pub(super) const OPS: &[Entry] = &[];

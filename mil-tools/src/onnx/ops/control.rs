@@ -1,0 +1,5 @@
+//! `If`, `Loop` and `Scan`.
+
+use super::Entry;
+
+pub(super) const OPS: &[Entry] = &[];

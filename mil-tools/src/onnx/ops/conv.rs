@@ -1,0 +1,5 @@
+//! Convolutions.
+
+use super::Entry;
+
+pub(super) const OPS: &[Entry] = &[];

@@ -1,0 +1,5 @@
+//! Functions of each element.
+
+use super::Entry;
+
+pub(super) const OPS: &[Entry] = &[];

@@ -1,0 +1,5 @@
+//! Reading and writing at indices.
+
+use super::Entry;
+
+pub(super) const OPS: &[Entry] = &[];

@@ -1,0 +1,5 @@
+//! Products of matrices.
+
+use super::Entry;
+
+pub(super) const OPS: &[Entry] = &[];

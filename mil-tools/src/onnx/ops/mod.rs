@@ -1,0 +1,98 @@
+//! The lowerings, a file per concept. Each file lists its ops in `OPS`.
+
+use std::{collections::HashMap, sync::LazyLock};
+
+use super::node::{Lowered, Node};
+
+mod activation;
+mod attention;
+mod bitwise;
+mod cast;
+mod compare;
+mod control;
+mod conv;
+mod elementwise_binary;
+mod elementwise_unary;
+mod gather;
+mod generate;
+mod loss;
+mod matmul;
+mod non_maximum_suppression;
+mod norm;
+mod pool;
+mod quantize;
+mod recurrent;
+mod reduce;
+mod refused;
+mod resize;
+mod shape;
+mod slice;
+mod softmax;
+mod sort;
+mod spectral;
+
+/// How an op is lowered.
+pub(super) struct Entry {
+    /// The op's name in `ai.onnx`.
+    pub(super) name: &'static str,
+    /// Says it in MIL.
+    pub(super) lower: fn(&mut Node<'_, '_>) -> Lowered,
+    /// What is not supported of it, in a sentence without full stop; empty if all is.
+    pub(super) limits: &'static str,
+}
+
+impl Entry {
+    const fn new(name: &'static str, lower: fn(&mut Node<'_, '_>) -> Lowered) -> Entry {
+        Entry { name, lower, limits: "" }
+    }
+
+    /// With what is not supported.
+    const fn but(self, limits: &'static str) -> Entry {
+        Entry { limits, ..self }
+    }
+}
+
+/// The lists of all files.
+const FILES: &[&[Entry]] = &[
+    activation::OPS,
+    attention::OPS,
+    bitwise::OPS,
+    cast::OPS,
+    compare::OPS,
+    control::OPS,
+    conv::OPS,
+    elementwise_binary::OPS,
+    elementwise_unary::OPS,
+    gather::OPS,
+    generate::OPS,
+    loss::OPS,
+    matmul::OPS,
+    non_maximum_suppression::OPS,
+    norm::OPS,
+    pool::OPS,
+    quantize::OPS,
+    recurrent::OPS,
+    reduce::OPS,
+    resize::OPS,
+    shape::OPS,
+    slice::OPS,
+    softmax::OPS,
+    sort::OPS,
+    spectral::OPS,
+];
+
+/// All ops, in the order of the files.
+pub(super) fn all() -> impl Iterator<Item = &'static Entry> {
+    FILES.iter().copied().flatten()
+}
+
+/// The lowering of an op.
+pub(super) fn find(name: &str) -> Option<&'static Entry> {
+    static BY_NAME: LazyLock<HashMap<&str, &Entry>> = LazyLock::new(|| all().map(|e| (e.name, e)).collect());
+    BY_NAME.get(name).copied()
+}
+
+/// What to do about an op of `ai.onnx` that MIL cannot say.
+pub(super) fn way_out(name: &str) -> Option<&'static str> {
+    refused::OPS.iter().find(|(op, _)| *op == name).map(|(_, way)| *way)
+}

@@ -1,0 +1,5 @@
+//! Choosing boxes.
+
+use super::Entry;
+
+pub(super) const OPS: &[Entry] = &[];

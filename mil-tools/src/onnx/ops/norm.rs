@@ -1,0 +1,5 @@
+//! Normalizations.
+
+use super::Entry;
+
+pub(super) const OPS: &[Entry] = &[];

@@ -1,0 +1,5 @@
+//! RNN, LSTM and GRU.
+
+use super::Entry;
+
+pub(super) const OPS: &[Entry] = &[];

@@ -1,0 +1,7 @@
+//! PyTorch's files: exported programs, traced modules, state dicts.
+//!
+//! - `archive.rs` reads the zip file that all of them are, `pickle.rs` pickles (nothing in them is executed).
+//! - `exported.rs` reads `.pt2`, `script/` TorchScript, both into `graph.rs`; `state_dict.rs` reads weights.
+//! - `importer.rs` goes through a graph; `ops/` has the lowerings of ATen ops, a file per concept.
+
+mod graph;
