@@ -18,7 +18,7 @@ pub(crate) use lowering::Lowering;
 pub use options::{ImportOptions, InputShape};
 pub use refusal::Refusal;
 pub(crate) use sizes::Size;
-pub(crate) use tensor::{Tensor, carrier};
+pub(crate) use tensor::{Tensor, axis_of, carrier};
 
 use mil_core::ir::Program;
 

@@ -1,11 +1,6 @@
 //! Bitwise ops. MIL has none: bits are told apart by divisions of integers, which are exact.
 
-use mil_core::{
-    graph::Value,
-    ir::Constant,
-    mb,
-    types::DType,
-};
+use mil_core::{graph::Value, ir::Constant, mb, types::DType};
 
 use super::{Entry, Lowered, Node};
 use crate::import::{Refusal, Size, Tensor};
@@ -56,10 +51,7 @@ fn integer(n: &mut Node<'_, '_>, bits: &Value, width: usize, signed: bool) -> Re
     n.push(mb::reduce_sum(&weighted).axes([-1]).keep_dims(false))
 }
 
-fn joined(
-    n: &mut Node<'_, '_>,
-    join: impl Fn(&mut Node<'_, '_>, &Value, &Value) -> Result<Value, Refusal>,
-) -> Lowered {
+fn joined(n: &mut Node<'_, '_>, join: impl Fn(&mut Node<'_, '_>, &Value, &Value) -> Result<Value, Refusal>) -> Lowered {
     let (x, y) = (n.input(0)?, n.input(1)?);
     let dtype = x.dtype;
     let (mut x, mut y) = (x.value, y.value);

@@ -1,9 +1,6 @@
 //! Comparisons, logic, and choosing by a condition.
 
-use mil_core::{
-    mb,
-    types::DType,
-};
+use mil_core::{mb, types::DType};
 
 use super::{Entry, Lowered, Node};
 

@@ -1,10 +1,6 @@
 //! Arithmetic of two or more tensors. They broadcast by numpy's rule, which is MIL's.
 
-use mil_core::{
-    graph::Value,
-    mb,
-    types::DType,
-};
+use mil_core::{graph::Value, mb, types::DType};
 
 use super::{Entry, Lowered, Node};
 use crate::import::{Refusal, Tensor, literal};

@@ -1,9 +1,6 @@
 //! Functions of each element.
 
-use mil_core::{
-    mb,
-    types::DType,
-};
+use mil_core::{mb, types::DType};
 
 use super::{Entry, Lowered, Node};
 use crate::import::literal;

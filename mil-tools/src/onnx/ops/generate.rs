@@ -181,7 +181,8 @@ fn random_normal_like(n: &mut Node<'_, '_>) -> Lowered {
 fn normal(n: &mut Node<'_, '_>, sizes: &[Size], or: DType) -> Lowered {
     let (dtype, carried) = drawn(n, or)?;
     let (mean, scale) = (n.float_or("mean", 0.0)?, n.float_or("scale", 1.0)?);
-    let (mean, scale) = (literal(carried, mean.into()).constant(carried)?, literal(carried, scale.into()).constant(carried)?);
+    let (mean, scale) =
+        (literal(carried, mean.into()).constant(carried)?, literal(carried, scale.into()).constant(carried)?);
     let seed = seed(n)?;
     let shape = n.shape_of_sizes(sizes)?;
     let y = n.push(mb::random_normal(shape).mean(mean).stddev(scale).seed(seed))?;
@@ -207,13 +208,7 @@ fn uniform(n: &mut Node<'_, '_>, sizes: &[Size], dtype: DType, carried: DType) -
     Ok(vec![n.convert(&Tensor::new(y, carried), dtype)?])
 }
 
-fn uniform_values(
-    n: &mut Node<'_, '_>,
-    sizes: &[Size],
-    dtype: DType,
-    low: f32,
-    high: f32,
-) -> Result<Value, Refusal> {
+fn uniform_values(n: &mut Node<'_, '_>, sizes: &[Size], dtype: DType, low: f32, high: f32) -> Result<Value, Refusal> {
     let (low, high) = (literal(dtype, low.into()).constant(dtype)?, literal(dtype, high.into()).constant(dtype)?);
     let seed = seed(n)?;
     let shape = n.shape_of_sizes(sizes)?;

@@ -1,10 +1,6 @@
 //! Losses.
 
-use mil_core::{
-    graph::Value,
-    mb,
-    types::DType,
-};
+use mil_core::{graph::Value, mb, types::DType};
 
 use super::{Entry, Lowered, Node, softmax::log_of_softmax};
 use crate::import::{Refusal, Size, Tensor, literal};
@@ -82,7 +78,8 @@ fn loss(n: &mut Node<'_, '_>, logs: &Value, target: &Tensor) -> Result<Value, Re
         "mean" => match weight {
             None => n.push(mb::reduce_mean(&loss).keep_dims(false)),
             Some(w) => {
-                let (loss, all) = (n.push(mb::reduce_sum(&loss).keep_dims(false))?, n.push(mb::reduce_sum(&w).keep_dims(false))?);
+                let (loss, all) =
+                    (n.push(mb::reduce_sum(&loss).keep_dims(false))?, n.push(mb::reduce_sum(&w).keep_dims(false))?);
                 n.push(mb::real_div(&loss, &all))
             }
         },

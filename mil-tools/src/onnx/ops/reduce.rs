@@ -1,10 +1,6 @@
 //! Reductions.
 
-use mil_core::{
-    graph::Value,
-    mb,
-    types::DType,
-};
+use mil_core::{graph::Value, mb, types::DType};
 
 use super::{Entry, Lowered, Node};
 use crate::import::{Refusal, Tensor};

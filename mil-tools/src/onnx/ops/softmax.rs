@@ -9,10 +9,7 @@ pub(super) const OPS: &[Entry] =
     &[Entry::new("Hardmax", hardmax), Entry::new("LogSoftmax", log_softmax), Entry::new("Softmax", softmax)];
 
 /// Along an axis; before opset 13 all axes from the one that is named on count as one.
-fn along(
-    n: &mut Node<'_, '_>,
-    op: impl Fn(&mut Node<'_, '_>, &Value, i64) -> Result<Value, Refusal>,
-) -> Lowered {
+fn along(n: &mut Node<'_, '_>, op: impl Fn(&mut Node<'_, '_>, &Value, i64) -> Result<Value, Refusal>) -> Lowered {
     let x = n.input(0)?;
     let since = if n.opset < 13 { 1 } else { -1 };
     let axis = n.int_or("axis", since)?;
