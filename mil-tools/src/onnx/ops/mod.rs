@@ -21,6 +21,7 @@ mod non_maximum_suppression;
 mod norm;
 mod pool;
 mod quantize;
+mod quantized_product;
 mod recurrent;
 mod reduce;
 mod refused;
@@ -71,6 +72,7 @@ const FILES: &[&[Entry]] = &[
     norm::OPS,
     pool::OPS,
     quantize::OPS,
+    quantized_product::OPS,
     recurrent::OPS,
     reduce::OPS,
     resize::OPS,
