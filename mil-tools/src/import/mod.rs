@@ -7,6 +7,7 @@
 mod interface;
 mod lowering;
 mod options;
+mod parts;
 mod refusal;
 mod sizes;
 mod tensor;
@@ -14,6 +15,7 @@ mod tensor;
 pub(crate) use interface::{Declared, Interface};
 pub(crate) use lowering::Lowering;
 pub use options::{ImportOptions, InputShape};
+pub(crate) use parts::Cut;
 pub use refusal::Refusal;
 pub(crate) use sizes::Size;
 pub(crate) use tensor::{Tensor, carrier};

@@ -15,16 +15,22 @@ mod elementwise_binary;
 mod elementwise_unary;
 mod gather;
 mod generate;
+mod join;
 mod loss;
 mod matmul;
 mod non_maximum_suppression;
 mod norm;
+mod pad;
 mod pool;
 mod quantize;
+mod rearrange;
 mod recurrent;
 mod reduce;
 mod refused;
 mod resize;
+mod rounds;
+mod scatter;
+mod sequence;
 mod shape;
 mod slice;
 mod softmax;
@@ -65,15 +71,20 @@ const FILES: &[&[Entry]] = &[
     elementwise_unary::OPS,
     gather::OPS,
     generate::OPS,
+    join::OPS,
     loss::OPS,
     matmul::OPS,
     non_maximum_suppression::OPS,
     norm::OPS,
+    pad::OPS,
     pool::OPS,
     quantize::OPS,
+    rearrange::OPS,
     recurrent::OPS,
     reduce::OPS,
     resize::OPS,
+    scatter::OPS,
+    sequence::OPS,
     shape::OPS,
     slice::OPS,
     softmax::OPS,
