@@ -168,6 +168,11 @@ impl<'m> Importer<'m> {
                 }
             }
         }
+        if self.l.graph().function().inputs.is_empty()
+            && let Err(r) = self.l.needs(Opset::iOS18, "a model without inputs")
+        {
+            self.refusals.push(r.to_string());
+        }
         if !self.refusals.is_empty() {
             return Err(self.refusals);
         }

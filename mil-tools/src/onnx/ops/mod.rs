@@ -11,6 +11,8 @@ mod cast;
 mod compare;
 mod control;
 mod conv;
+mod determinant;
+mod einsum;
 mod elementwise_binary;
 mod elementwise_unary;
 mod gather;
@@ -18,6 +20,7 @@ mod generate;
 mod join;
 mod loss;
 mod matmul;
+mod ngrams;
 mod non_maximum_suppression;
 mod norm;
 mod pad;
@@ -67,6 +70,8 @@ const FILES: &[&[Entry]] = &[
     compare::OPS,
     control::OPS,
     conv::OPS,
+    determinant::OPS,
+    einsum::OPS,
     elementwise_binary::OPS,
     elementwise_unary::OPS,
     gather::OPS,
@@ -74,6 +79,7 @@ const FILES: &[&[Entry]] = &[
     join::OPS,
     loss::OPS,
     matmul::OPS,
+    ngrams::OPS,
     non_maximum_suppression::OPS,
     norm::OPS,
     pad::OPS,
