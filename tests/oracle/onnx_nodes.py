@@ -80,17 +80,17 @@ def case(name):
     model = onnx.load(f"{folder}/model.onnx")
     with tempfile.TemporaryDirectory() as tmp:
         package, convert = f"{tmp}/m.mlpackage", []
-        inputs, frozen = None, []
+        inputs, frozen = None, 0
         if meta["core"]:
             inputs = tensors(f"{folder}/test_data_set_0", "input", model.graph.input)
         while True:
             ok, text = call(args.mil, "convert", f"{folder}/model.onnx", "-o", package, "--precision", "fp32", *convert)
             need = re.search(r"`--constant ([^`]*)=\.\.`", text)
             value = dict(inputs or []).get(need[1]) if need else None
-            if ok or value is None or need[1] in frozen:
+            if ok or value is None or need[1] in (c.split("=")[0] for c in convert):
                 break
             convert += ["--constant", f"{need[1]}=" + ",".join(repr(float(v)) for v in np.ravel(value))]
-            frozen.append(need[1])
+            frozen += 1
         if not ok:
             return "refused", text
         if not meta["core"]:
@@ -98,7 +98,8 @@ def case(name):
         sets = sorted(d for d in os.listdir(folder) if d.startswith("test_data_set"))
         for data in sets[:1] if frozen else sets:
             given = tensors(f"{folder}/{data}", "input", model.graph.input)
-            write_safetensors(f"{tmp}/in.safetensors", {identifier(n): x for n, x in given if n not in frozen})
+            known = [c.split("=")[0] for c in convert]
+            write_safetensors(f"{tmp}/in.safetensors", {identifier(n): x for n, x in given if n not in known})
             ok, text = call(args.mil, "run", package, "--inputs", f"{tmp}/in.safetensors", "--outputs", f"{tmp}/out.safetensors")
             if not ok:
                 return "not run", text

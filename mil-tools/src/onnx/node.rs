@@ -8,7 +8,7 @@ use std::{
 use mil_core::{graph::Value, ir::Constant, types::DType};
 
 use super::{
-    importer::{Importer, Slot},
+    importer::Importer,
     proto::{AttributeProto, GraphProto, NodeProto, attribute_proto::AttributeType as A},
 };
 use crate::import::{Lowering, Refusal, Tensor};
@@ -192,31 +192,5 @@ impl<'m> Node<'_, 'm> {
     /// One output, of this dtype in the model.
     pub(super) fn one(&self, value: Value, dtype: DType) -> Lowered {
         Ok(vec![Tensor::new(value, dtype)])
-    }
-
-    /// Whether this input is named.
-    pub(super) fn has_input(&self, i: usize) -> bool {
-        self.proto.input.get(i).is_some_and(|name| !name.is_empty())
-    }
-
-    /// What an input stands for, which may be no tensor.
-    pub(super) fn slot(&self, i: usize) -> Result<Slot, Refusal> {
-        let missing = || Refusal::new(format!("its input {i} is missing"));
-        let name = self.proto.input.get(i).filter(|name| !name.is_empty()).ok_or_else(missing)?;
-        let unknown = || Refusal::new(format!("`{}` is used, but nothing before gives it", name.escape_debug()));
-        self.importer.slot(name).cloned().ok_or_else(unknown)
-    }
-
-    /// Whether an input is a list of tensors.
-    pub(super) fn is_list(&self, i: usize) -> bool {
-        matches!(self.slot(i), Ok(Slot::List(_)))
-    }
-
-    /// An input that is a list of tensors.
-    pub(super) fn list(&self, i: usize) -> Result<Vec<Tensor>, Refusal> {
-        match self.slot(i)? {
-            Slot::List(list) => Ok(list),
-            _ => Err(Refusal::new(format!("its input {i} is no list of tensors"))),
-        }
     }
 }

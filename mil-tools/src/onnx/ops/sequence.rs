@@ -26,6 +26,34 @@ pub(super) const OPS: &[Entry] = &[
     Entry::new("SplitToSequence", split).but(LIMIT),
 ];
 
+impl Node<'_, '_> {
+    /// Whether this input is named.
+    pub(super) fn has_input(&self, i: usize) -> bool {
+        self.proto.input.get(i).is_some_and(|name| !name.is_empty())
+    }
+
+    /// What an input stands for, which may be no tensor.
+    pub(super) fn slot(&self, i: usize) -> Result<Slot, Refusal> {
+        let missing = || Refusal::new(format!("its input {i} is missing"));
+        let name = self.proto.input.get(i).filter(|name| !name.is_empty()).ok_or_else(missing)?;
+        let unknown = || Refusal::new(format!("`{}` is used, but nothing before gives it", name.escape_debug()));
+        self.importer.slot(name).cloned().ok_or_else(unknown)
+    }
+
+    /// Whether an input is a list of tensors.
+    pub(super) fn is_list(&self, i: usize) -> bool {
+        matches!(self.slot(i), Ok(Slot::List(_)))
+    }
+
+    /// An input that is a list of tensors.
+    pub(super) fn list(&self, i: usize) -> Result<Vec<Tensor>, Refusal> {
+        match self.slot(i)? {
+            Slot::List(list) => Ok(list),
+            _ => Err(Refusal::new(format!("its input {i} is no list of tensors"))),
+        }
+    }
+}
+
 /// Gives a list as the only output.
 fn give(n: &mut Node<'_, '_>, list: Vec<Tensor>) -> Lowered {
     n.importer.give(0, Slot::List(list));
