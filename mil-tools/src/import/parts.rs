@@ -138,11 +138,11 @@ impl Lowering {
         if self.opset() < Opset::iOS17 && !known {
             return Ok(indices.clone());
         }
-        self.from_start(indices, size)
+        self.counted_from_start(indices, size)
     }
 
     /// Indices, the negative ones raised by the size that they count from.
-    pub(crate) fn from_start(&mut self, indices: &Value, size: &Size) -> Result<Value, Refusal> {
+    pub(crate) fn counted_from_start(&mut self, indices: &Value, size: &Size) -> Result<Value, Refusal> {
         let size = self.scalar_size(size)?;
         let raised = self.push(mb::add(indices, size))?;
         let negative = self.push(mb::less(indices, 0i64))?;

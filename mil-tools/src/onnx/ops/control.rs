@@ -191,7 +191,7 @@ fn scan(n: &mut Node<'_, '_>) -> Lowered {
     let mut collected: Vec<Vec<Value>> = vec![vec![]; kept + given];
     let mut dtypes = vec![];
     for i in 0..count as i64 {
-        let mut part = |n: &mut Node<'_, '_>, t: &Tensor| Ok(Tensor::new(n.at(&t.value, 0, i)?, t.dtype));
+        let part = |n: &mut Node<'_, '_>, t: &Tensor| Ok(Tensor::new(n.at(&t.value, 0, i)?, t.dtype));
         let states = states.iter().map(|t| part(n, t)).collect::<Result<Vec<_>, Refusal>>()?;
         let sources = sources.iter().map(|t| part(n, t)).collect::<Result<Vec<_>, Refusal>>()?;
         let results = sequence(n, states, &sources, &inputs, &outputs)?;

@@ -85,7 +85,7 @@ fn one_hot(n: &mut Node<'_, '_>) -> Lowered {
     let list = n.expand_dims(&depth, &[0])?;
     let size = n.element(&list, 0)?;
     let not_negative = places.known().and_then(|k| k.dims()).is_some_and(|d| d.iter().all(|d| d.at_least(0)));
-    let places = if not_negative { places } else { n.from_start(&places, &size)? };
+    let places = if not_negative { places } else { n.counted_from_start(&places, &size)? };
     let call = mb::one_hot(&places, &depth).axis(axis);
     if let Some(both) = values.numbers().filter(|v| v.len() == 2) {
         let dtype = values.value.dtype().unwrap_or(values.dtype);
