@@ -158,7 +158,7 @@ impl Lowering {
     }
 
     /// A tensor of one number everywhere.
-    pub(crate) fn filled(&mut self, sizes: &[Size], dtype: DType, number: f64) -> Result<Value, Refusal> {
+    pub(crate) fn full(&mut self, sizes: &[Size], dtype: DType, number: f64) -> Result<Value, Refusal> {
         let value = self.number(dtype, number)?;
         if sizes.is_empty() {
             return Ok(value);
