@@ -30,6 +30,7 @@ mod slice;
 mod softmax;
 mod sort;
 mod spectral;
+mod window;
 
 /// How an op is lowered.
 pub(super) struct Entry {
