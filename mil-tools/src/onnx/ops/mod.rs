@@ -22,6 +22,7 @@ mod norm;
 mod pool;
 mod quantize;
 mod recurrent;
+mod recurrent_step;
 mod reduce;
 mod refused;
 mod resize;
