@@ -26,6 +26,8 @@ mod recurrent_step;
 mod reduce;
 mod refused;
 mod resize;
+mod resize_axis;
+mod sample;
 mod shape;
 mod slice;
 mod softmax;
@@ -76,6 +78,7 @@ const FILES: &[&[Entry]] = &[
     recurrent::OPS,
     reduce::OPS,
     resize::OPS,
+    sample::OPS,
     shape::OPS,
     slice::OPS,
     softmax::OPS,
