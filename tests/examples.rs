@@ -3,7 +3,7 @@
 //! The unit tests of the examples' modules run here too.
 #![allow(clippy::duplicate_mod)]
 
-use std::error::Error;
+use std::{collections::BTreeMap, error::Error};
 
 use mil::ir::Program;
 
@@ -20,12 +20,16 @@ mod convnet;
 #[allow(dead_code)] // its `main` reads the command line, which is the tests' here
 #[path = "../examples/detect_faces/main.rs"]
 mod detect_faces;
+#[path = "../examples/fastvit_t8.rs"]
+mod fastvit_t8;
 #[path = "../examples/log10.rs"]
 mod log10;
 #[path = "../examples/matmul.rs"]
 mod matmul;
 #[path = "../examples/newton.rs"]
 mod newton;
+#[path = "../examples/resnet50.rs"]
+mod resnet50;
 #[path = "../examples/sqrt.rs"]
 mod sqrt;
 
@@ -38,6 +42,22 @@ fn example(run: impl FnOnce() -> Result<(), Box<dyn Error>>, packages: &[&str]) 
         let program = Program::load(out.join(&name).with_extension("mlpackage")).unwrap();
         insta::assert_snapshot!(name, program.to_text());
     }
+}
+
+/// Runs an example of a large network, and compares how many ops of each kind there are in its packages with the snapshot.
+#[track_caller]
+fn network(run: impl FnOnce() -> Result<(), Box<dyn Error>>, name: &str) {
+    run().unwrap();
+    let out = common::output_dir().unwrap();
+    let kinds = [name.to_string(), format!("{name}_fp16")].map(|name| {
+        let program = Program::load(out.join(&name).with_extension("mlpackage")).unwrap();
+        let main = program.main().unwrap();
+        let mut kinds = BTreeMap::<_, usize>::new();
+        main.walk().into_iter().for_each(|op| *kinds.entry(main.op(op).def.name).or_default() += 1);
+        kinds
+    });
+    assert_eq!(kinds[0], kinds[1], "f16 has the same ops");
+    insta::assert_debug_snapshot!(name, kinds[0]);
 }
 
 #[test]
@@ -66,6 +86,11 @@ fn detect_faces_example() {
 }
 
 #[test]
+fn fastvit_t8_example() {
+    network(fastvit_t8::run, "fastvit_t8");
+}
+
+#[test]
 fn log10_example() {
     example(log10::main, &["log10"]);
 }
@@ -78,6 +103,11 @@ fn matmul_example() {
 #[test]
 fn newton_example() {
     example(newton::main, &["newton"]);
+}
+
+#[test]
+fn resnet50_example() {
+    network(resnet50::run, "resnet50");
 }
 
 #[test]

@@ -98,9 +98,8 @@ def case(name):
         sets = sorted(d for d in os.listdir(folder) if d.startswith("test_data_set"))
         for data in sets[:1] if frozen else sets:
             given = tensors(f"{folder}/{data}", "input", model.graph.input)
-            # What was made a constant is no input any more.
-            constants = [c.split("=")[0] for c in convert]
-            write_safetensors(f"{tmp}/in.safetensors", {identifier(n): x for n, x in given if n not in constants})
+            known = [c.split("=")[0] for c in convert]
+            write_safetensors(f"{tmp}/in.safetensors", {identifier(n): x for n, x in given if n not in known})
             ok, text = call(args.mil, "run", package, "--inputs", f"{tmp}/in.safetensors", "--outputs", f"{tmp}/out.safetensors")
             if not ok:
                 return "not run", text

@@ -4,6 +4,7 @@
 //! An importer goes through its model's ops and has each *lowered*: said in MIL. What a lowering cannot say is a
 //! [`Refusal`]; an importer collects all of them before it gives up.
 
+mod fill;
 mod interface;
 mod lowering;
 mod options;
@@ -11,12 +12,13 @@ mod refusal;
 mod sizes;
 mod tensor;
 
+pub(crate) use fill::literal;
 pub(crate) use interface::{Declared, Interface};
 pub(crate) use lowering::Lowering;
 pub use options::{ImportOptions, InputShape};
 pub use refusal::Refusal;
 pub(crate) use sizes::Size;
-pub(crate) use tensor::{Tensor, carrier};
+pub(crate) use tensor::{Tensor, axis_of, carrier};
 
 use mil_core::ir::Program;
 

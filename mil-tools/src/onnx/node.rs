@@ -193,4 +193,11 @@ impl<'m> Node<'_, 'm> {
     pub(super) fn one(&self, value: Value, dtype: DType) -> Lowered {
         Ok(vec![Tensor::new(value, dtype)])
     }
+
+    /// An attribute that names an element type.
+    pub(super) fn dtype_attr(&self, name: &str) -> Result<Option<DType>, Refusal> {
+        let named = |r: Refusal| Refusal { message: format!("its attribute `{name}` {}", r.message), ..r };
+        let number = self.int(name)?.map(|d| i32::try_from(d).unwrap_or(-1));
+        number.map(super::model::dtype).transpose().map_err(named)
+    }
 }

@@ -47,8 +47,8 @@ fn range(n: &mut Node<'_, '_>, size: &Size, from: &Size) -> Result<Value, Refusa
     let all = n.push(mb::range_1d(&end, &zero, &one))?;
     match from {
         Size::Fixed(0) => Ok(all),
-        Size::Fixed(from) => Ok(n.push(mb::add(&all, *from))?),
-        Size::Value(from) => Ok(n.push(mb::add(&all, from))?),
+        Size::Fixed(from) => n.push(mb::add(&all, *from)),
+        Size::Value(from) => n.push(mb::add(&all, from)),
     }
 }
 
@@ -62,7 +62,7 @@ struct Bias {
 /// 0 where a condition holds, else minus infinity.
 fn additive(n: &mut Node<'_, '_>, allowed: &Value, dtype: DType) -> Result<Value, Refusal> {
     let (zero, never) = (n.number(dtype, 0.0)?, n.number(dtype, f64::NEG_INFINITY)?);
-    Ok(n.push(mb::select(allowed, &zero, &never))?)
+    n.push(mb::select(allowed, &zero, &never))
 }
 
 fn bias(
@@ -231,7 +231,7 @@ impl Node<'_, '_> {
         let (mut begins, mut ends, mut steps, mut all) =
             (vec![0; rank], vec![0; rank], vec![1; rank], vec![true; rank]);
         (begins[rank - 1], ends[rank - 1], steps[rank - 1], all[rank - 1]) = (begin, end, step, false);
-        Ok(self.push(mb::slice_by_index(x, begins, ends).stride(steps).begin_mask(all.clone()).end_mask(all))?)
+        self.push(mb::slice_by_index(x, begins, ends).stride(steps).begin_mask(all.clone()).end_mask(all))
     }
 }
 

@@ -42,7 +42,7 @@ fn add_bias(n: &mut Node<'_, '_>, y: Value, bias: Option<Tensor>) -> Result<Valu
     let rank = y.shape().map_or(0, |s| s.rank());
     let axes: Vec<usize> = (1..rank.saturating_sub(1)).collect();
     let bias = n.expand_dims(&bias.value, &axes)?;
-    Ok(n.push(mb::add(&y, &bias))?)
+    n.push(mb::add(&y, &bias))
 }
 
 fn conv(n: &mut Node<'_, '_>) -> Lowered {
@@ -224,5 +224,5 @@ fn channels_of(n: &mut Node<'_, '_>, x: &Value, start: i64, count: i64) -> Resul
     }
     let masks = [true, false, true, true];
     let call = mb::slice_by_index(x, [0, start, 0, 0], [0, start + count, 0, 0]);
-    Ok(n.push(call.begin_mask(masks).end_mask(masks))?)
+    n.push(call.begin_mask(masks).end_mask(masks))
 }

@@ -45,9 +45,9 @@ fn gemm(n: &mut Node<'_, '_>) -> Lowered {
                 return Err(Refusal::new(format!("integers are scaled by {by}"))
                     .remedy("cast its inputs to floats in the model"));
             }
-            return Ok(n.push(mb::mul(x, by as i64))?);
+            return n.push(mb::mul(x, by as i64));
         }
-        Ok(n.push(mb::mul(x, f64::from(by)))?)
+        n.push(mb::mul(x, f64::from(by)))
     };
     let c = match c {
         Some(c) => Some(scale(n, &c.value, beta)?),

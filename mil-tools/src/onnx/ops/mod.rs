@@ -21,6 +21,7 @@ mod non_maximum_suppression;
 mod norm;
 mod pool;
 mod quantize;
+mod quantized_product;
 mod recurrent;
 mod recurrent_step;
 mod reduce;
@@ -75,6 +76,7 @@ const FILES: &[&[Entry]] = &[
     norm::OPS,
     pool::OPS,
     quantize::OPS,
+    quantized_product::OPS,
     recurrent::OPS,
     reduce::OPS,
     resize::OPS,

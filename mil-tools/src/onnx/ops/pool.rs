@@ -106,7 +106,7 @@ fn padded(n: &mut Node<'_, '_>, x: &Value, pads: &[[i64; 2]], with: f64) -> Resu
     let mut all = vec![0; 4];
     all.extend(pads.iter().flatten());
     let with = n.number(x.dtype().unwrap_or(DType::F32), with)?;
-    Ok(n.push(mb::pad(x, all).constant_val(&with))?)
+    n.push(mb::pad(x, all).constant_val(&with))
 }
 
 /// The elements that a window has at one of its places in each dimension that is given, for all places.
@@ -120,7 +120,7 @@ fn tap(n: &mut Node<'_, '_>, x: &Value, window: &Window, places: &[i64], at: &[O
         stride[i + 2] = window.strides[i];
         all[i + 2] = false;
     }
-    Ok(n.push(mb::slice_by_index(x, begin, end).stride(stride).begin_mask(all.clone()).end_mask(all))?)
+    n.push(mb::slice_by_index(x, begin, end).stride(stride).begin_mask(all.clone()).end_mask(all))
 }
 
 /// The maximum or sum of each window, out of slices: dimension by dimension.
@@ -342,17 +342,17 @@ fn lp_pool(n: &mut Node<'_, '_>) -> Lowered {
 /// The absolute value to the power of `p`.
 fn power(n: &mut Node<'_, '_>, x: &Value, p: i64) -> Result<Value, Refusal> {
     if p == 2 {
-        return Ok(n.push(mb::square(x))?);
+        return n.push(mb::square(x));
     }
     let x = n.push(mb::abs(x))?;
-    if p == 1 { Ok(x) } else { Ok(n.push(mb::pow(&x, p as f64))?) }
+    if p == 1 { Ok(x) } else { n.push(mb::pow(&x, p as f64)) }
 }
 
 fn root(n: &mut Node<'_, '_>, x: &Value, p: i64) -> Result<Value, Refusal> {
     match p {
         1 => Ok(x.clone()),
-        2 => Ok(n.push(mb::sqrt(x))?),
-        _ => Ok(n.push(mb::pow(x, 1.0 / p as f64))?),
+        2 => n.push(mb::sqrt(x)),
+        _ => n.push(mb::pow(x, 1.0 / p as f64)),
     }
 }
 

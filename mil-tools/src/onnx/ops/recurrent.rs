@@ -100,7 +100,7 @@ fn recurrent(n: &mut Node<'_, '_>, kind: Kind) -> Lowered {
 fn join(n: &mut Node<'_, '_>, parts: Vec<Value>, axis: usize) -> Result<Value, Refusal> {
     match &parts[..] {
         [one] => n.expand_dims(one, &[axis]),
-        _ => Ok(n.push(mb::stack(parts, axis as i64))?),
+        _ => n.push(mb::stack(parts, axis as i64)),
     }
 }
 
@@ -124,7 +124,7 @@ fn layer(n: &mut Node<'_, '_>, kind: Kind, x: &Tensor, batch_first: bool, dtype:
     }
     let time = if batch_first { n.transpose(&x.value, &[1, 0, 2])? } else { x.value.clone() };
     let time = n.cast(&time, dtype)?;
-    let mut float = |n: &mut Node<'_, '_>, i: usize, states: bool| -> Result<Option<Value>, Refusal> {
+    let float = |n: &mut Node<'_, '_>, i: usize, states: bool| -> Result<Option<Value>, Refusal> {
         let Some(t) = n.optional(i)? else { return Ok(None) };
         let value = if states && batch_first { n.transpose(&t.value, &[1, 0, 2])? } else { t.value };
         n.cast(&value, dtype).map(Some)

@@ -74,7 +74,7 @@ impl Activation {
             let Some((name, alpha, beta)) = ACTIVATIONS.iter().find(|(known, ..)| *known == lower) else {
                 return Err(Refusal::new(format!("its activation `{}` is not known", name.escape_debug())));
             };
-            let mut take = |default: &Option<f32>, given: &mut dyn Iterator<Item = f32>| match default {
+            let take = |default: &Option<f32>, given: &mut dyn Iterator<Item = f32>| match default {
                 Some(default) => given.next().unwrap_or(*default),
                 None => 0.0,
             };
@@ -188,7 +188,7 @@ impl Direction {
     fn product(&self, n: &mut Node<'_, '_>, state: &Value) -> Result<Value, Refusal> {
         let y = n.push(mb::matmul(state, &self.recurrent).transpose_y(true))?;
         match &self.state_bias {
-            Some(bias) => Ok(n.push(mb::add(&y, bias))?),
+            Some(bias) => n.push(mb::add(&y, bias)),
             None => Ok(y),
         }
     }
@@ -207,7 +207,7 @@ impl Direction {
             let Some(all) = &self.peephole else { return Ok(gate) };
             let part = self.gate(n, all, i, 1)?;
             let seen = n.push(mb::mul(cell, &part))?;
-            Ok(n.push(mb::add(&gate, &seen))?)
+            n.push(mb::add(&gate, &seen))
         };
         let before = &state[1];
         let i = self.gate(n, &gates, 0, 1)?;

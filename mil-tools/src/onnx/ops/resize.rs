@@ -198,11 +198,11 @@ fn nearest(n: &mut Node<'_, '_>, x: &Value, rule: &Rule, axes: &[Axis]) -> Resul
         let repeats = same(|a, i| i * a.size as i64 / a.out as i64);
         if let Some([height, width]) = whole(image).filter(|_| repeats) {
             let call = mb::upsample_nearest_neighbor(x).scale_factor_height(height).scale_factor_width(width);
-            return Ok(n.push(call)?);
+            return n.push(call);
         }
         let areas = same(|a, i| (2 * i + 1) * a.size as i64 / (2 * a.out as i64));
         if let Some([height, width]) = targets(x, image).filter(|_| areas) {
-            return Ok(n.push(mb::resize_nearest_neighbor(x, height, width))?);
+            return n.push(mb::resize_nearest_neighbor(x, height, width));
         }
     }
     let mut x = x.clone();
@@ -245,7 +245,7 @@ fn bilinear(n: &mut Node<'_, '_>, x: &Value, rule: &Rule, axes: &[Axis]) -> Resu
 fn upsample_bilinear(n: &mut Node<'_, '_>, x: &Value, scales: [i64; 2], mode: &str) -> Result<Value, Refusal> {
     let call = mb::upsample_bilinear(x).scale_factor_height(scales[0]).scale_factor_width(scales[1]);
     let call = call.align_corners(mode == "STRICT_ALIGN_CORNERS");
-    Ok(n.push(if mode == "DEFAULT" { call.half_pixel_centers(false) } else { call })?)
+    n.push(if mode == "DEFAULT" { call.half_pixel_centers(false) } else { call })
 }
 
 /// Dimension by dimension, a product with a matrix that has a row for each element of the result.

@@ -206,7 +206,7 @@ impl Grid {
     fn reflect(&self, n: &mut Node<'_, '_>, place: &Value, size: usize) -> Result<Value, Refusal> {
         let (low, span) = if self.align { (0.0, size as f64 - 1.0) } else { (-0.5, size as f64) };
         if span == 0.0 {
-            return Ok(n.push(mb::mul(place, 0.0))?);
+            return n.push(mb::mul(place, 0.0));
         }
         let distance = if low == 0.0 { place.clone() } else { n.push(mb::sub(place, low))? };
         let distance = n.push(mb::abs(&distance))?;
@@ -214,7 +214,7 @@ impl Grid {
         let period = n.push(mb::mod_(&distance, 2.0 * span))?;
         let back = n.push(mb::sub(&period, span))?;
         let back = n.push(mb::abs(&back))?;
-        Ok(n.push(mb::sub(low + span, &back))?)
+        n.push(mb::sub(low + span, &back))
     }
 }
 
@@ -228,7 +228,7 @@ fn cubic(n: &mut Node<'_, '_>, ratio: &Value) -> Result<Vec<(f64, Value)>, Refus
         let line = n.push(mb::sub(&line, A + 3.0))?;
         let square = n.push(mb::mul(x, x))?;
         let y = n.push(mb::mul(&line, &square))?;
-        Ok(n.push(mb::add(&y, 1.0))?)
+        n.push(mb::add(&y, 1.0))
     };
     let far = |n: &mut Node<'_, '_>, x: &Value| -> Result<Value, Refusal> {
         // ((A x - 5 A) x + 8 A) x - 4 A
@@ -237,7 +237,7 @@ fn cubic(n: &mut Node<'_, '_>, ratio: &Value) -> Result<Vec<(f64, Value)>, Refus
         let y = n.push(mb::mul(&y, x))?;
         let y = n.push(mb::add(&y, 8.0 * A))?;
         let y = n.push(mb::mul(&y, x))?;
-        Ok(n.push(mb::sub(&y, 4.0 * A))?)
+        n.push(mb::sub(&y, 4.0 * A))
     };
     let rest = n.push(mb::sub(1.0, ratio))?;
     let (before, after) = (n.push(mb::add(ratio, 1.0))?, n.push(mb::add(&rest, 1.0))?);
