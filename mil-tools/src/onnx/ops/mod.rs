@@ -29,17 +29,21 @@ mod quantize;
 mod quantized_product;
 mod rearrange;
 mod recurrent;
+mod recurrent_step;
 mod reduce;
 mod refused;
 mod resize;
 mod rounds;
 mod scatter;
 mod sequence;
+mod resize_axis;
+mod sample;
 mod shape;
 mod slice;
 mod softmax;
 mod sort;
 mod spectral;
+mod window;
 
 /// How an op is lowered.
 pub(super) struct Entry {
@@ -93,6 +97,7 @@ const FILES: &[&[Entry]] = &[
     resize::OPS,
     scatter::OPS,
     sequence::OPS,
+    sample::OPS,
     shape::OPS,
     slice::OPS,
     softmax::OPS,
