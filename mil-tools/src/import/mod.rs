@@ -4,16 +4,18 @@
 //! An importer goes through its model's ops and has each *lowered*: said in MIL. What a lowering cannot say is a
 //! [`Refusal`]; an importer collects all of them before it gives up.
 
+mod ending;
 mod interface;
 mod lowering;
 mod options;
+mod pixels;
 mod refusal;
 mod sizes;
 mod tensor;
 
 pub(crate) use interface::{Declared, Interface};
 pub(crate) use lowering::Lowering;
-pub use options::{ImportOptions, InputShape};
+pub use options::{ImageInput, ImportOptions, InputShape, Normalization, Rename};
 pub use refusal::Refusal;
 pub(crate) use sizes::Size;
 pub(crate) use tensor::{Tensor, carrier};
