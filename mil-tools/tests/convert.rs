@@ -306,7 +306,7 @@ fn wrong_options_say_what_there_is() {
         ("two.onnx", &["--softmax"], "`--softmax` must say which is meant, of `x`, `y`"),
         ("two.onnx", &["--rename-input", "y"], "`--rename-input` must say which is meant, of `a`, `b`"),
         ("two.onnx", &["--rename-input", "a=b"], "two inputs would be called `b`"),
-        ("two.onnx", &["--rename-output", "x=y"], "two outputs"),
+        ("two.onnx", &["--rename-output", "x=y"], "two outputs would be called `y`"),
         ("two.onnx", &["--normalize", "mean=0"], "`--normalize` may be for the input `a` or `b`"),
     ];
     for (model, args, expected) in cases {

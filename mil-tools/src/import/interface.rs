@@ -240,6 +240,12 @@ impl<'a> Interface<'a> {
                 return Err(no_name(to));
             }
         }
+        let called: Vec<String> = given.iter().map(|name| self.name_of_output(name)).collect();
+        for Rename { to, .. } in &o.output_names {
+            if called.iter().filter(|name| *name == to).count() > 1 {
+                return Err(Refusal::new(format!("two outputs would be called `{to}`")));
+            }
+        }
         let ending = if o.softmax { "--softmax" } else { "--classes" };
         if (o.softmax || o.classes.is_some()) && given.len() != 1 {
             return Err(not_one(ending, "a model of one output", &given));
@@ -251,15 +257,15 @@ impl<'a> Interface<'a> {
         }
         let mut taken: Vec<String> = vec![];
         let mut outputs = vec![];
-        for (name, value) in self.outputs {
-            let new = o.output_names.iter().find(|r| r.from.as_deref().is_none_or(|f| f == name)).map(|r| r.to.clone());
+        for ((name, value), called) in self.outputs.into_iter().zip(called) {
             if let Some(classes) = &o.classes {
                 let (label, probabilities) = ending::classifier(&mut l, &name, &value, classes)?;
                 outputs.push(("classLabel".to_string(), label));
-                outputs.push((new.unwrap_or_else(|| "classLabel_probs".to_string()), probabilities));
+                let called = if o.output_names.is_empty() { "classLabel_probs".to_string() } else { called };
+                outputs.push((called, probabilities));
                 continue;
             }
-            let mut fresh = new.unwrap_or_else(|| identifier(&name));
+            let mut fresh = called;
             while taken.contains(&fresh) {
                 fresh.push('_');
             }
@@ -268,6 +274,12 @@ impl<'a> Interface<'a> {
         }
         let (graph, warnings) = l.finish();
         Ok(super::Imported { program: graph.finish(outputs)?, warnings })
+    }
+
+    /// What an output shall be called.
+    fn name_of_output(&self, name: &str) -> String {
+        let new = self.options.output_names.iter().find(|r| r.from.as_deref().is_none_or(|f| f == name));
+        new.map_or_else(|| identifier(name), |new| new.to.clone())
     }
 
     /// Whether what the user says of inputs is of inputs that there are.
