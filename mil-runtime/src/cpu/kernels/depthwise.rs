@@ -9,6 +9,7 @@ mod tests;
 
 use super::{
     epilogue::Epilogue,
+    scaled::scaled,
     simd::{Isa, Simd, dispatch},
     threads::{Shared, Threads},
     view::apart,
@@ -152,9 +153,9 @@ impl Depthwise {
         let rows: usize = self.size[..3].iter().product();
         let enough = if threads == 1 { 1 } else { 8 * threads };
         let cut = |n: usize, least: usize, cuts: usize| n.div_ceil(cuts.clamp(1, (n / least).max(1)));
-        let channels = cut(self.channels, 64, enough.div_ceil(rows)).next_multiple_of(PADDING);
+        let channels = cut(self.channels, scaled(64, 16), enough.div_ceil(rows)).next_multiple_of(PADDING);
         let parts = rows * self.channels.div_ceil(channels);
-        let pixels = cut(self.size[3], 16, enough.div_ceil(parts));
+        let pixels = cut(self.size[3], scaled(16, 4), enough.div_ceil(parts));
         Pieces { rows, pixels, cuts: self.size[3].div_ceil(pixels), channels, groups: self.channels.div_ceil(channels) }
     }
 }
