@@ -104,7 +104,7 @@ proptest! {
 
     #[test]
     fn products_of_all_sizes(
-        gaps in prop::collection::vec(0usize..40, 1..5), len in 1..scaled(40, 10), rows in 1..scaled(50, 24), n in 1..scaled(150, 30),
+        gaps in prop::collection::vec(0usize..40, 1..5), len in 1..scaled(40, 10), rows in 1..scaled(50, 16), n in 1..scaled(150, 20),
         epilogue in 0usize..32, half in any::<bool>(),
     ) {
         let runs = gaps.iter().scan(0, |at, g| { let here = *at; *at += g; Some(here) }).collect();
@@ -120,7 +120,7 @@ fn long_sums_are_taken_in_parts() {
     for isa in Isa::available() {
         let part = scaled(700, 40);
         for (runs, len) in [(vec![0], 7 * part), (vec![0, part, 2 * part], part), (vec![0, 6 * part], 6 * part - 1)] {
-            let case = Case { runs, len, rows: scaled(7, 3), n: scaled(70, 7), epilogue: 31, half: false };
+            let case = Case { runs, len, rows: scaled(7, 2), n: scaled(70, 5), epilogue: 31, half: false };
             check(isa, &Threads::new(1), &case);
         }
     }
@@ -129,7 +129,7 @@ fn long_sums_are_taken_in_parts() {
 #[test]
 fn weights_stay_as_small_as_they_are() {
     for isa in Isa::available() {
-        let (k, n, rows, threads) = (scaled(300, 70), scaled(70, 11), scaled(5, 2), Threads::new(1));
+        let (k, n, rows, threads) = (scaled(300, 70), scaled(70, 6), scaled(5, 1), Threads::new(1));
         let source = Source { inner: k, tap: 0, row: 1, column: k };
         let (x, raw) = (numbers(rows * k, 1), numbers(k * n, 2));
         let (row_at, y_at) = (offsets((0..rows).map(|r| r * k)), offsets((0..rows).map(|r| r * n)));

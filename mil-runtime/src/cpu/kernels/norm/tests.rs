@@ -49,7 +49,7 @@ fn dot(index: &[usize], strides: &[usize]) -> usize {
 }
 
 proptest! {
-    #![proptest_config(cases(160, 5))]
+    #![proptest_config(cases(160, 4))]
 
     #[test]
     fn groups_are_as_in_a_plain_loop(

@@ -83,7 +83,8 @@ fn reductions() -> impl Strategy<Value = Case> {
     let of = (prop::sample::select(&ALL[..]), any::<bool>(), prop::collection::vec(any::<bool>(), 4));
     (sizes, order(), order(), gaps(), gaps(), of).prop_map(|(mut shape, order, out_order, gaps, out_gaps, of)| {
         let (op, half, reduced) = of;
-        while shape.iter().product::<usize>() > scaled(20_000, 120) {
+        // Without those that are empty: what is kept has results still.
+        while shape.iter().map(|size| size.max(&1)).product::<usize>() > scaled(20_000, 80) {
             let largest = shape.iter_mut().max().unwrap();
             *largest /= 2;
         }
@@ -149,7 +150,7 @@ fn check(case: &Case, seed: u32, odd: bool, threads: usize) -> Result<(), TestCa
 }
 
 proptest! {
-    #![proptest_config(cases(200, 8))]
+    #![proptest_config(cases(200, 6))]
 
     #[test]
     fn as_a_plain_loop(case in reductions(), seed: u32, odd: bool, threads in threads()) {
