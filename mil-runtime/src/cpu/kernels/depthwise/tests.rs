@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use proptest::prelude::*;
 
-use super::{Depthwise, pack};
+use super::{Depthwise, PADDING, pack};
 use crate::cpu::kernels::{
     epilogue::{
         Activation, Epilogue,
@@ -125,6 +125,20 @@ fn few_rows_are_cut() {
     let many = scaled(328, 34);
     check(&depthwise(many, 1, [1, 3, 3], [1; 3], [1; 3], [1, 1, 2, 7], 0), (2, 1)).unwrap();
     check(&depthwise(many, 2, [1, 7, 7], [1; 3], [1, 2, 2], [1, 1, scaled(2, 1), scaled(7, 3)], 0), (2, 1)).unwrap();
+}
+
+/// A vector that begins before its group would be in that of another thread.
+#[test]
+fn each_group_of_channels_has_a_vector() {
+    for (channels, threads) in (1..scaled(700, 70)).flat_map(|channels| [(channels, 2), (channels, 3), (channels, 16)])
+    {
+        let of = depthwise(channels, 1, [1, 3, 3], [1; 3], [1; 3], [1, 1, 1, 7], 0);
+        let pieces = of.pieces(threads);
+        let all: Vec<_> = (0..pieces.groups).map(|n| pieces.get(&of, n * pieces.cuts * pieces.rows)).collect();
+        assert!(all.len() == 1 || all.iter().all(|piece| piece.channels >= PADDING), "{channels}, {threads} threads");
+        let end = all.iter().fold(0, |end, piece| if piece.channel == end { end + piece.channels } else { usize::MAX });
+        assert_eq!(end, channels);
+    }
 }
 
 #[test]
