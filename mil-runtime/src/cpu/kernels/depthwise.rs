@@ -148,10 +148,11 @@ impl Depthwise {
         (0..d * h * w).map(at).collect()
     }
 
-    /// Rows, cut further where they are too few to share.
+    /// Rows, cut further where they are too few to share. Whole rows are better: a thread's rows are, but for those at the border, what it has
+    /// written as the product before and will read as the product behind.
     fn pieces(&self, threads: usize) -> Pieces {
         let rows: usize = self.size[..3].iter().product();
-        let enough = if threads == 1 { 1 } else { 8 * threads };
+        let enough = if threads == 1 { 1 } else { 4 * threads };
         let cut = |n: usize, least: usize, cuts: usize| n.div_ceil(cuts.clamp(1, (n / least).max(1)));
         let channels = cut(self.channels, scaled(64, 16), enough.div_ceil(rows)).next_multiple_of(PADDING);
         // Channels that fill no vector join the group before: a vector that ends where they do begins before them.

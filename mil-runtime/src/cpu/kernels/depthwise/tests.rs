@@ -35,6 +35,20 @@ fn depthwise(
     Depthwise { channels, multiplier, kernel, dilation, stride, size, input, output }
 }
 
+/// Products share rows of pixels: where there are enough for all threads, nothing else is shared here either.
+#[test]
+fn rows_are_cut_only_where_they_are_few() {
+    let cuts = |size: usize, threads: usize| {
+        let pieces = depthwise(384, 1, [1, 3, 3], [1; 3], [1; 3], [1, 1, size, size], 0).pieces(threads);
+        (pieces.rows, pieces.cuts, pieces.groups)
+    };
+    assert_eq!(cuts(14, 2), (14, 1, 1));
+    assert_eq!(cuts(8, 2), (8, 1, 1));
+    assert_eq!(cuts(7, 2), (7, 1, 2), "a half of the channels for each thread");
+    assert_eq!(cuts(7, 1), (7, 1, 1));
+    assert_eq!(cuts(7, 4), (7, 1, 3));
+}
+
 /// The sum for one output element and the sum of its terms' magnitudes, and where it lies in the output.
 fn plain(of: &Depthwise, x: &[f32], w: &[f32], pixel: usize, channel: usize) -> (f64, f64, usize) {
     let [_, d, h, wide] = of.size;
