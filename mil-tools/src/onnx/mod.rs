@@ -11,6 +11,8 @@ mod importer;
 mod model;
 mod node;
 mod ops;
+#[cfg(test)]
+mod testing;
 mod values;
 
 /// The messages, as `proto/onnx.proto` says.

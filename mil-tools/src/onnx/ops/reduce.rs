@@ -81,3 +81,41 @@ reductions! {
     sum = reduce_sum, |_, x| Ok(x.clone());
     sum_square = reduce_sum_square, |n, x| n.push(mb::square(x));
 }
+
+#[cfg(test)]
+mod tests {
+    use mil_core::{ir::Constant, types::DType::F32};
+
+    use crate::onnx::testing::{Net, int, ints};
+
+    #[test]
+    fn axes_are_where_the_version_has_them() {
+        let net = Net::new(11).input("x", F32, &[2, 3]).node("ReduceMean", "x", "y", &[ints("axes", &[1])]);
+        assert_eq!(net.ops("y"), ["reduce_mean"]);
+        let net = Net::new(18).input("x", F32, &[2, 3]).constant("axes", Constant::vector(&[1i64]));
+        assert_eq!(net.node("ReduceMean", "x axes", "y", &[]).ops("y"), ["reduce_mean"]);
+        // An attribute of old means nothing in the new version: all axes are reduced.
+        let x = Constant::new([2, 2], &[1f32, 2.0, 3.0, 4.0]).unwrap();
+        let net = Net::new(18).constant("x", x).node("ReduceSum", "x", "y", &[ints("axes", &[1])]);
+        assert_eq!(net.numbers("y"), [10.0]);
+    }
+
+    #[test]
+    fn no_axes_may_mean_none() {
+        let x = || Constant::vector(&[-1f32, 2.0]);
+        let net = |op| Net::new(18).constant("x", x()).node(op, "x", "y", &[int("noop_with_empty_axes", 1)]);
+        assert_eq!(net("ReduceSum").numbers("y"), [-1.0, 2.0]);
+        assert_eq!(net("ReduceL2").numbers("y"), [1.0, 2.0]);
+        assert_eq!(net("ReduceSumSquare").numbers("y"), [1.0, 4.0]);
+    }
+
+    #[test]
+    fn scalars_and_bools_are_reduced() {
+        let net = Net::new(18).constant("x", Constant::scalar(-3f32)).node("ReduceL1", "x", "y", &[]);
+        assert_eq!(net.numbers("y"), [3.0]);
+        let x = Constant::new([2, 2], &[true, false, true, true]).unwrap();
+        let net = Net::new(20).constant("x", x).constant("a", Constant::vector(&[1i64]));
+        let net = net.node("ReduceMin", "x a", "y", &[int("keepdims", 0)]);
+        assert_eq!(net.numbers("y"), [0.0, 1.0]);
+    }
+}
