@@ -274,7 +274,7 @@ fn window(n: &mut Node<'_, '_>, terms: &[f64]) -> Lowered {
 
 #[cfg(test)]
 mod tests {
-    use mil_core::{ir::Constant, types::DType::F32};
+    use mil_core::ir::Constant;
 
     use crate::onnx::testing::{Net, int};
 

@@ -22,6 +22,9 @@ pub(super) const OPS: &[Entry] = &[
 /// Constants below this many elements are computed rather than kept packed: a bias, a table of a few numbers.
 const PACKED_FROM: usize = 256;
 
+/// Blocks are told apart by a list of as many integers as there are elements along the axis: none is that long.
+const MOST_PLACES: usize = 1 << 24;
+
 /// Where scales and zero points lie along.
 #[derive(Clone, Copy)]
 struct Layout {
@@ -50,6 +53,9 @@ impl Layout {
                     Refusal::new("blocks along an axis of an unknown size are not supported")
                         .remedy("say the input's shape: `--input NAME=1,3,224,224`")
                 })?;
+                if size > MOST_PLACES {
+                    return Err(Refusal::new(format!("{size} elements in blocks along an axis are too many")));
+                }
                 let places: Vec<i64> = (0..size).map(|i| (i / self.block) as i64).collect();
                 let places = n.ints(&places)?;
                 n.push(mb::gather(parameter, &places).axis(axis as i64))
