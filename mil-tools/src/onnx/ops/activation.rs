@@ -8,7 +8,7 @@ use crate::import::{Refusal, Tensor, literal};
 pub(super) const OPS: &[Entry] = &[
     Entry::new("Celu", celu),
     Entry::new("Clip", clip),
-    Entry::new("Dropout", dropout),
+    Entry::new("Dropout", dropout).but("in training mode a seed gives other numbers than elsewhere"),
     Entry::new("Elu", elu),
     Entry::new("Gelu", gelu),
     Entry::new("HardSigmoid", hard_sigmoid),

@@ -8,7 +8,7 @@ use crate::import::{Refusal, Size, Tensor};
 pub(super) const OPS: &[Entry] = &[
     Entry::new("BitShift", bit_shift),
     Entry::new("BitwiseAnd", and),
-    Entry::new("BitwiseNot", not),
+    Entry::new("BitwiseNot", not).but("not of u32 and u64"),
     Entry::new("BitwiseOr", or),
     Entry::new("BitwiseXor", xor),
 ];

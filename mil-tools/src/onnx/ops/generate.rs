@@ -10,19 +10,21 @@ use mil_core::{
 use super::{Entry, Lowered, Node};
 use crate::import::{Refusal, Size, Tensor, carrier, literal};
 
+const OTHER_NUMBERS: &str = "a seed gives other numbers than elsewhere";
+
 pub(super) const OPS: &[Entry] = &[
-    Entry::new("Bernoulli", bernoulli),
+    Entry::new("Bernoulli", bernoulli).but(OTHER_NUMBERS),
     Entry::new("BlackmanWindow", blackman_window),
     Entry::new("Constant", constant).but("not sparse tensors or strings"),
     Entry::new("ConstantOfShape", constant_of_shape),
     Entry::new("EyeLike", eye_like),
     Entry::new("HammingWindow", hamming_window),
     Entry::new("HannWindow", hann_window),
-    Entry::new("Multinomial", multinomial),
-    Entry::new("RandomNormal", random_normal),
-    Entry::new("RandomNormalLike", random_normal_like),
-    Entry::new("RandomUniform", random_uniform),
-    Entry::new("RandomUniformLike", random_uniform_like),
+    Entry::new("Multinomial", multinomial).but(OTHER_NUMBERS),
+    Entry::new("RandomNormal", random_normal).but(OTHER_NUMBERS),
+    Entry::new("RandomNormalLike", random_normal_like).but(OTHER_NUMBERS),
+    Entry::new("RandomUniform", random_uniform).but(OTHER_NUMBERS),
+    Entry::new("RandomUniformLike", random_uniform_like).but(OTHER_NUMBERS),
     Entry::new("Range", range),
 ];
 
