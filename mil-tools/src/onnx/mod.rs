@@ -14,6 +14,8 @@ mod model;
 mod node;
 mod ops;
 mod order;
+#[cfg(test)]
+mod testing;
 mod values;
 
 /// The messages, as `proto/onnx.proto` says.

@@ -8,7 +8,7 @@ use crate::import::{Refusal, Tensor, literal};
 pub(super) const OPS: &[Entry] = &[
     Entry::new("Celu", celu),
     Entry::new("Clip", clip),
-    Entry::new("Dropout", dropout),
+    Entry::new("Dropout", dropout).but("in training mode a seed gives other numbers than elsewhere"),
     Entry::new("Elu", elu),
     Entry::new("Gelu", gelu),
     Entry::new("HardSigmoid", hard_sigmoid),
@@ -286,8 +286,12 @@ fn dropout(n: &mut Node<'_, '_>) -> Lowered {
             let drawn = n.push(mb::random_bernoulli(shape).prob(kept).seed(seed))?;
             let scaled = n.push(mb::mul(&x.value, 1.0 / (1.0 - ratio)))?;
             let y = n.push(mb::mul(&scaled, &drawn))?;
-            let mask = n.cast(&drawn, DType::Bool)?;
-            return Ok(vec![Tensor::new(y, x.dtype), Tensor::new(mask, DType::Bool)]);
+            let mut outputs = vec![Tensor::new(y, x.dtype)];
+            if n.has_output(1) {
+                let mask = n.cast(&drawn, DType::Bool)?;
+                outputs.push(Tensor::new(mask, DType::Bool));
+            }
+            return Ok(outputs);
         }
         if ratio != 0.0 {
             return Err(Refusal::new(format!("its ratio is {ratio}, which is not within 0 and 1")));
@@ -299,4 +303,70 @@ fn dropout(n: &mut Node<'_, '_>) -> Lowered {
         outputs.push(Tensor::new(mask, mask_dtype));
     }
     Ok(outputs)
+}
+
+#[cfg(test)]
+mod tests {
+    use mil_core::{ir::Constant, types::DType::F32};
+
+    use crate::onnx::testing::{Net, float};
+
+    fn clip(low: Option<f32>, high: Option<f32>) -> Vec<String> {
+        let mut net = Net::new(13).input("x", F32, &[2, 3]);
+        let mut inputs = String::from("x");
+        for (name, end) in [("low", low), ("high", high)] {
+            match end {
+                Some(end) => {
+                    net = net.constant(name, Constant::scalar(end));
+                    inputs += &format!(" {name}");
+                }
+                None => inputs += " _",
+            }
+        }
+        net.node("Clip", &inputs, "y", &[]).ops("y")
+    }
+
+    #[test]
+    fn clip_is_the_op_that_a_person_would_write() {
+        assert_eq!(clip(Some(0.0), Some(6.0)), ["relu6"]);
+        assert_eq!(clip(Some(0.0), None), ["relu"]);
+        assert_eq!(clip(Some(-1.0), Some(1.0)), ["clip"]);
+        assert_eq!(clip(None, Some(1.0)), ["minimum"]);
+        assert_eq!(clip(Some(0.0), Some(f32::INFINITY)), ["relu"]);
+        // What is not less than the other end is no range of MIL's.
+        assert_eq!(clip(Some(2.0), Some(1.0)), ["maximum", "minimum"]);
+        let net = Net::new(13).input("x", F32, &[2]).input("low", F32, &[]).node("Clip", "x low", "y", &[]);
+        assert_eq!(net.ops("y"), ["maximum"]);
+    }
+
+    fn prelu(shape: &[i64], slope: (&[usize], &[f32])) -> Vec<String> {
+        let net = Net::new(16).input("x", F32, shape).constant("slope", Constant::new(slope.0, slope.1).unwrap());
+        net.node("PRelu", "x slope", "y", &[]).ops("y")
+    }
+
+    #[test]
+    fn prelu_is_an_op_where_slopes_are_of_channels() {
+        assert_eq!(prelu(&[1, 2, 3, 3], (&[2, 1, 1], &[0.1, 0.2])), ["prelu"]);
+        assert_eq!(prelu(&[1, 2, 3], (&[2, 1], &[0.1, 0.2])), ["expand_dims", "prelu", "squeeze"]);
+        assert_eq!(prelu(&[1, 2, 3], (&[1], &[0.1])), ["leaky_relu"]);
+        assert_eq!(prelu(&[1, 3, 2, 2], (&[2], &[0.1, 0.2])), ["less", "mul", "select"]);
+    }
+
+    #[test]
+    fn the_threshold_itself_is_cut_off() {
+        let x = Constant::vector(&[1f32, 1.0f32.next_up(), 0.5, 2.0]);
+        let net = Net::new(10).constant("x", x).node("ThresholdedRelu", "x", "y", &[float("alpha", 1.0)]);
+        assert_eq!(net.numbers("y"), [0.0, f64::from(1.0f32.next_up()), 0.0, 2.0]);
+    }
+
+    #[test]
+    fn dropout_is_nothing_unless_a_model_is_trained() {
+        let net = |training: bool| {
+            let net = Net::new(13).input("x", F32, &[2, 3]);
+            let net = net.constant("ratio", Constant::scalar(0.5f32)).constant("train", Constant::scalar(training));
+            net.node("Dropout", "x ratio train", "y", &[]).node("Relu", "y", "z", &[]).ops("z")
+        };
+        assert_eq!(net(false), ["relu"]);
+        assert_eq!(net(true), ["random_bernoulli", "mul", "mul", "relu"]);
+    }
 }

@@ -8,7 +8,7 @@ use crate::import::{Refusal, Size, Tensor};
 pub(super) const OPS: &[Entry] = &[
     Entry::new("BitShift", bit_shift),
     Entry::new("BitwiseAnd", and),
-    Entry::new("BitwiseNot", not),
+    Entry::new("BitwiseNot", not).but("not of u32 and u64"),
     Entry::new("BitwiseOr", or),
     Entry::new("BitwiseXor", xor),
 ];
@@ -148,4 +148,61 @@ fn shifted_left(n: &mut Node<'_, '_>, x: &Tensor, by: &Value) -> Result<Value, R
 fn shifted_right(n: &mut Node<'_, '_>, x: &Tensor, by: &Value) -> Result<Value, Refusal> {
     let power = n.push(mb::exp2(by))?;
     n.push(mb::floor_div(&x.value, &power))
+}
+
+#[cfg(test)]
+mod tests {
+    use mil_core::{
+        ir::Constant,
+        types::DType::{self, I8, I32, I64, U8, U16, U32},
+    };
+
+    use crate::onnx::testing::{Net, string};
+
+    fn ints(op: &str, dtype: DType, x: &[i64], y: &[i64]) -> Vec<i64> {
+        let list = |v: &[i64]| Constant::integers(dtype, [v.len()], v).unwrap();
+        let (op, attributes) = match op.split_once(' ') {
+            Some((op, direction)) => (op, vec![string("direction", direction)]),
+            None => (op, vec![]),
+        };
+        let net = Net::new(18).constant("x", list(x)).constant("y", list(y));
+        net.node(op, "x y", "z", &attributes).numbers("z").into_iter().map(|v| v as i64).collect()
+    }
+
+    #[test]
+    fn bits_are_joined() {
+        let (x, y) = ([0x0f0f_1234i64, -1, i32::MIN as i64, 5], [0x00ff_ff00i64, 77, -1, -6]);
+        let all = |f: fn(i64, i64) -> i64| x.iter().zip(&y).map(|(x, y)| f(*x, *y)).collect::<Vec<_>>();
+        assert_eq!(ints("BitwiseAnd", I32, &x, &y), all(|x, y| x & y));
+        assert_eq!(ints("BitwiseOr", I64, &x, &y), all(|x, y| x | y));
+        assert_eq!(ints("BitwiseXor", I32, &x, &y), all(|x, y| x ^ y));
+        assert_eq!(ints("BitwiseXor", U8, &[200, 255], &[100, 1]), [172, 254]);
+        assert_eq!(ints("BitwiseAnd", I8, &[-128, -1], &[-1, 64]), [-128, 64]);
+    }
+
+    #[test]
+    fn what_is_shifted_out_is_lost() {
+        assert_eq!(ints("BitShift LEFT", U8, &[255, 1, 1], &[1, 7, 8]), [254, 128, 0]);
+        assert_eq!(ints("BitShift RIGHT", U16, &[65535, 4, 4], &[15, 1, 16]), [1, 2, 0]);
+        assert_eq!(ints("BitShift LEFT", I32, &[1, 3, 1], &[31, 31, 32]), [i32::MIN as i64, i32::MIN as i64, 0]);
+        assert_eq!(ints("BitShift RIGHT", I32, &[-1, -8, 8], &[40, 1, 31]), [-1, -4, 0]);
+    }
+
+    #[test]
+    fn rank_5_has_room() {
+        let net = Net::new(18).input("x", I32, &[1, 2, 1, 2, 3]).input("y", I32, &[3]);
+        let program = net.node("BitwiseAnd", "x y", "z", &[]).import("z").unwrap();
+        assert_eq!(mil_core::validate::validate(&program).err(), None);
+    }
+
+    #[test]
+    fn wide_unsigned_integers_cannot_be_turned() {
+        let net = Net::new(18).input("x", U32, &[2]).node("BitwiseNot", "x", "y", &[]);
+        assert!(net.import("y").unwrap_err().contains("above 2^31"));
+        let not = |dtype: DType, x: i64| {
+            let x = Constant::integers(dtype, [1], &[x]).unwrap();
+            Net::new(18).constant("x", x).node("BitwiseNot", "x", "y", &[]).numbers("y")
+        };
+        assert_eq!((not(U8, 1), not(I64, 5)), (vec![254.0], vec![-6.0]));
+    }
 }

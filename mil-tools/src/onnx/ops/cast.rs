@@ -28,3 +28,29 @@ fn cast_to(n: &mut Node<'_, '_>, x: &Tensor, to: DType) -> Result<Tensor, Refusa
     }
     n.convert(x, to)
 }
+
+#[cfg(test)]
+mod tests {
+    use mil_core::{ir::Constant, types::DType::F32};
+
+    use crate::onnx::testing::{Net, int};
+
+    #[test]
+    fn floats_are_cut_off_and_narrow_integers_wrap() {
+        let cast = |to| {
+            let x = Constant::vector(&[-1.7f32, 2.9, 300.0]);
+            Net::new(13).constant("x", x).node("Cast", "x", "y", &[int("to", to)]).numbers("y")
+        };
+        assert_eq!(cast(6), [-1.0, 2.0, 300.0]);
+        assert_eq!(cast(3), [-1.0, 2.0, 44.0]);
+        assert_eq!(cast(9), [1.0, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn there_is_no_rounding_to_8_bit_floats() {
+        let net = |to| Net::new(19).input("x", F32, &[2]).node("Cast", "x", "y", &[int("to", to)]).import("y");
+        assert!(net(17).unwrap_err().contains("nothing that rounds"));
+        assert!(net(14).unwrap_err().contains("its attribute `to` is of element type COMPLEX64"));
+        assert!(net(99).unwrap_err().contains("unknown element type"));
+    }
+}

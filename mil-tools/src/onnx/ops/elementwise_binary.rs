@@ -114,3 +114,42 @@ fn mean(n: &mut Node<'_, '_>) -> Lowered {
     let y = if count == 1 { all.value } else { n.push(mb::real_div(&all.value, count as f64))? };
     n.one(y, all.dtype)
 }
+
+#[cfg(test)]
+mod tests {
+    use mil_core::{
+        ir::Constant,
+        types::DType::{F32, I8, I32, I64, U8, U16},
+    };
+
+    use crate::onnx::testing::{Net, int};
+
+    fn ints(op: &str, dtype: mil_core::types::DType, x: &[i64], y: &[i64]) -> Vec<f64> {
+        let list = |v: &[i64]| Constant::integers(dtype, [v.len()], v).unwrap();
+        let attributes = if op == "Mod" { vec![int("fmod", 1)] } else { vec![] };
+        Net::new(14).constant("x", list(x)).constant("y", list(y)).node(op, "x y", "z", &attributes).numbers("z")
+    }
+
+    #[test]
+    fn narrow_integers_wrap() {
+        assert_eq!(ints("Add", I8, &[127, -100], &[1, -100]), [-128.0, 56.0]);
+        assert_eq!(ints("Mul", U8, &[200, 3], &[2, 4]), [144.0, 12.0]);
+        assert_eq!(ints("Sub", U16, &[0], &[1]), [65535.0]);
+    }
+
+    #[test]
+    fn integers_are_divided_toward_0() {
+        assert_eq!(ints("Div", I32, &[-7, 7, -7], &[2, -2, -2]), [-3.0, -3.0, 3.0]);
+        assert_eq!(ints("Mod", I32, &[-7, 7, -7], &[3, -3, -3]), [-1.0, 1.0, -1.0]);
+        assert_eq!(ints("Pow", I64, &[-3, 2], &[3, 10]), [-27.0, 1024.0]);
+    }
+
+    #[test]
+    fn common_powers_have_ops() {
+        let net = |e: f32| {
+            let net = Net::new(14).input("x", F32, &[2, 3]).constant("e", Constant::scalar(e));
+            net.node("Pow", "x e", "y", &[]).ops("y")
+        };
+        assert_eq!((net(2.0), net(0.5), net(3.0)), (vec!["square".into()], vec!["sqrt".into()], vec!["pow".into()]));
+    }
+}

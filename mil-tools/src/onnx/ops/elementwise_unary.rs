@@ -136,3 +136,41 @@ fn is_inf(n: &mut Node<'_, '_>) -> Lowered {
     };
     n.one(y, DType::Bool)
 }
+
+#[cfg(test)]
+mod tests {
+    use mil_core::ir::Constant;
+
+    use crate::onnx::testing::Net;
+
+    fn check(op: &str, exact: fn(f64) -> f64, xs: &[f32]) {
+        let net = Net::new(13).constant("x", Constant::vector(xs)).node(op, "x", "y", &[]);
+        for (x, y) in xs.iter().zip(net.numbers("y")) {
+            let want = exact(f64::from(*x));
+            assert!((y - want).abs() <= want.abs() * 1e-5, "{op} of {x}: {y}, not {want}");
+        }
+    }
+
+    #[test]
+    fn inverse_hyperbolic_functions_are_exact_near_0_and_far_away() {
+        check("Asinh", f64::asinh, &[0.0, 1e-6, -1e-3, 0.3, 0.5, -1.0, 7.0, 1e5, -1e30]);
+        check("Acosh", f64::acosh, &[1.0, 1.0001, 1.5, 2.0, 10.0, 1e5, 1e30]);
+        let net = Net::new(13).constant("x", Constant::vector(&[0.5f32])).node("Acosh", "x", "y", &[]);
+        assert!(net.numbers("y")[0].is_nan());
+    }
+
+    #[test]
+    fn numbers_are_not_moved_away_from_0() {
+        let net = |op| Net::new(13).constant("x", Constant::vector(&[0f32])).node(op, "x", "y", &[]).numbers("y");
+        assert_eq!((net("Log"), net("Reciprocal")), (vec![f64::NEG_INFINITY], vec![f64::INFINITY]));
+    }
+
+    #[test]
+    fn infinities_are_told_apart() {
+        let xs = Constant::vector(&[f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::MAX]);
+        let net = Net::new(13).constant("x", xs.clone()).node("IsInf", "x", "y", &[]);
+        assert_eq!(net.numbers("y"), [1.0, 1.0, 0.0, 0.0]);
+        let net = Net::new(13).constant("x", xs).node("IsNaN", "x", "y", &[]);
+        assert_eq!(net.numbers("y"), [0.0, 0.0, 1.0, 0.0]);
+    }
+}

@@ -10,19 +10,21 @@ use mil_core::{
 use super::{Entry, Lowered, Node};
 use crate::import::{Refusal, Size, Tensor, carrier, literal};
 
+const OTHER_NUMBERS: &str = "a seed gives other numbers than elsewhere";
+
 pub(super) const OPS: &[Entry] = &[
-    Entry::new("Bernoulli", bernoulli),
+    Entry::new("Bernoulli", bernoulli).but(OTHER_NUMBERS),
     Entry::new("BlackmanWindow", blackman_window),
     Entry::new("Constant", constant).but("not sparse tensors or strings"),
     Entry::new("ConstantOfShape", constant_of_shape),
     Entry::new("EyeLike", eye_like),
     Entry::new("HammingWindow", hamming_window),
     Entry::new("HannWindow", hann_window),
-    Entry::new("Multinomial", multinomial),
-    Entry::new("RandomNormal", random_normal),
-    Entry::new("RandomNormalLike", random_normal_like),
-    Entry::new("RandomUniform", random_uniform),
-    Entry::new("RandomUniformLike", random_uniform_like),
+    Entry::new("Multinomial", multinomial).but(OTHER_NUMBERS),
+    Entry::new("RandomNormal", random_normal).but(OTHER_NUMBERS),
+    Entry::new("RandomNormalLike", random_normal_like).but(OTHER_NUMBERS),
+    Entry::new("RandomUniform", random_uniform).but(OTHER_NUMBERS),
+    Entry::new("RandomUniformLike", random_uniform_like).but(OTHER_NUMBERS),
     Entry::new("Range", range),
 ];
 
@@ -270,4 +272,42 @@ fn window(n: &mut Node<'_, '_>, terms: &[f64]) -> Lowered {
     }
     let y = sum.ok_or_else(|| Refusal::new("it has no terms"))?;
     Ok(vec![n.convert(&Tensor::new(y, DType::F32), dtype)?])
+}
+
+#[cfg(test)]
+mod tests {
+    use mil_core::ir::Constant;
+
+    use crate::onnx::testing::{Net, int};
+
+    #[test]
+    fn ranges_may_be_empty() {
+        let net = |start: i64, limit: i64, step: i64| {
+            let net = Net::new(11).constant("a", Constant::scalar(start)).constant("b", Constant::scalar(limit));
+            net.constant("c", Constant::scalar(step)).node("Range", "a b c", "y", &[])
+        };
+        assert_eq!(net(1, 7, 2).numbers("y"), [1.0, 3.0, 5.0]);
+        assert_eq!(net(5, 1, -2).numbers("y"), [5.0, 3.0]);
+        assert_eq!(net(5, 1, 1).numbers("y"), [0.0; 0]);
+        assert!(net(5, 1, 0).import("y").unwrap_err().contains("its step is 0"));
+    }
+
+    #[test]
+    fn filled_tensors_need_no_elements() {
+        let net = |shape: &[i64]| {
+            let net = Net::new(11).constant("s", Constant::vector(shape));
+            net.node("ConstantOfShape", "s", "y", &[])
+        };
+        assert_eq!(net(&[2, 2]).numbers("y"), [0.0; 4]);
+        assert_eq!(net(&[2, 0]).numbers("y"), [0.0; 0]);
+        assert_eq!(net(&[]).numbers("y"), [0.0]);
+        assert!(net(&[-1]).import("y").unwrap_err().contains("negative sizes"));
+    }
+
+    #[test]
+    fn diagonals_are_moved() {
+        let net = Net::new(9).constant("x", Constant::new([2, 3], &[0f32; 6]).unwrap());
+        let net = net.node("EyeLike", "x", "y", &[int("k", 1)]);
+        assert_eq!(net.numbers("y"), [0.0, 1.0, 0.0, 0.0, 0.0, 1.0]);
+    }
 }

@@ -251,3 +251,51 @@ fn local_response(n: &mut Node<'_, '_>) -> Lowered {
     let y = n.squeeze(&y, &added)?;
     n.one(y, x.dtype)
 }
+
+#[cfg(test)]
+mod tests {
+    use mil_core::{ir::Constant, types::DType::F32};
+
+    use crate::onnx::testing::{Net, int};
+
+    fn vector(n: usize) -> Constant {
+        Constant::vector(&vec![0.5f32; n])
+    }
+
+    #[test]
+    fn normalizations_of_constants_are_one_op() {
+        let net = |shape: &[i64]| {
+            let net = Net::new(15).input("x", F32, shape);
+            let net = ["s", "b", "m", "v"].into_iter().fold(net, |net, name| net.constant(name, vector(3)));
+            net.node("BatchNormalization", "x s b m v", "y", &[]).ops("y")
+        };
+        assert_eq!(net(&[1, 3, 4, 4]), ["batch_norm"]);
+        assert_eq!(net(&[-1, 3]), ["mul", "add"]);
+        let net = Net::new(17).input("x", F32, &[1, 5, 8]).constant("s", vector(8)).constant("b", vector(8));
+        assert_eq!(net.node("LayerNormalization", "x s b", "y", &[]).ops("y"), ["layer_norm"]);
+        let net = Net::new(17).input("x", F32, &[1, 3, 8, 8]).constant("s", vector(3)).constant("b", vector(3));
+        assert_eq!(net.node("InstanceNormalization", "x s b", "y", &[]).ops("y"), ["instance_norm"]);
+    }
+
+    #[test]
+    fn what_is_computed_is_multiplied_after() {
+        let net = Net::new(17).input("x", F32, &[1, 5, 8]).input("s", F32, &[8]).constant("b", vector(8));
+        assert_eq!(net.node("LayerNormalization", "x s b", "y", &[]).ops("y"), ["layer_norm", "mul", "add"]);
+    }
+
+    #[test]
+    fn channels_of_even_windows_are_turned() {
+        let ops = |size| {
+            let net = Net::new(13).input("x", F32, &[1, 5, 4, 4]);
+            net.node("LRN", "x", "y", &[int("size", size)]).ops("y")
+        };
+        assert_eq!(ops(3), ["local_response_norm"]);
+        assert_eq!(ops(4), ["reverse", "local_response_norm", "reverse"]);
+    }
+
+    #[test]
+    fn norms_have_a_power() {
+        let net = Net::new(13).input("x", F32, &[2, 3]).node("LpNormalization", "x", "y", &[int("p", 3)]);
+        assert!(net.import("y").unwrap_err().contains("must be 1 or 2"));
+    }
+}

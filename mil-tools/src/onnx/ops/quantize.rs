@@ -22,6 +22,9 @@ pub(super) const OPS: &[Entry] = &[
 /// Constants below this many elements are computed rather than kept packed: a bias, a table of a few numbers.
 const PACKED_FROM: usize = 256;
 
+/// Blocks are told apart by a list of as many integers as there are elements along the axis: none is that long.
+const MOST_PLACES: usize = 1 << 24;
+
 /// Where scales and zero points lie along.
 #[derive(Clone, Copy)]
 struct Layout {
@@ -50,6 +53,9 @@ impl Layout {
                     Refusal::new("blocks along an axis of an unknown size are not supported")
                         .remedy("say the input's shape: `--input NAME=1,3,224,224`")
                 })?;
+                if size > MOST_PLACES {
+                    return Err(Refusal::new(format!("{size} elements in blocks along an axis are too many")));
+                }
                 let places: Vec<i64> = (0..size).map(|i| (i / self.block) as i64).collect();
                 let places = n.ints(&places)?;
                 n.push(mb::gather(parameter, &places).axis(axis as i64))
@@ -299,4 +305,79 @@ fn dynamic_quantize_linear(n: &mut Node<'_, '_>) -> Lowered {
     let quotient = n.push(mb::real_div(&x.value, &scale))?;
     let y = rounded(n, &quotient, Some(&zero), DType::U8)?;
     Ok(vec![Tensor::new(y, DType::U8), Tensor::new(scale, DType::F32), Tensor::new(zero, DType::U8)])
+}
+
+#[cfg(test)]
+mod tests {
+    use mil_core::{
+        ir::Constant,
+        types::{
+            DType::{self, F32, I4, I8, U4, U8},
+            Opset,
+        },
+    };
+
+    use crate::onnx::testing::{Net, int};
+
+    fn ints(dtype: DType, shape: &[usize]) -> Constant {
+        let count: usize = shape.iter().product();
+        let values: Vec<i64> = (0..count as i64).map(|v| v % 7).collect();
+        Constant::integers(dtype, shape, &values).unwrap()
+    }
+
+    /// `x @ dequantized(w)`, and what is done about it in the oldest opset that can say it.
+    fn weight(w: Constant, scale: Constant, attributes: &[(&str, i64)]) -> (Opset, Vec<String>) {
+        let attributes: Vec<_> = attributes.iter().map(|(name, i)| int(name, *i)).collect();
+        let zeros = Constant::integers(w.dtype(), scale.shape(), &vec![1; scale.count()]).unwrap();
+        let net = || {
+            let net = Net::new(21).constant("w", w.clone()).constant("s", scale.clone()).constant("z", zeros.clone());
+            net.input("x", F32, &[16, 64]).node("DequantizeLinear", "w s z", "d", &attributes).node(
+                "Add",
+                "x d",
+                "y",
+                &[],
+            )
+        };
+        (net().import("y").unwrap().main().unwrap().opset, net().ops("y"))
+    }
+
+    #[test]
+    fn constants_stay_packed() {
+        let affine = ["constexpr_affine_dequantize", "add"].map(String::from).to_vec();
+        let blocks = ["constexpr_blockwise_shift_scale", "add"].map(String::from).to_vec();
+        let scale = |shape: &[usize]| Constant::new(shape, &vec![0.5f32; shape.iter().product()]).unwrap();
+        assert_eq!(weight(ints(I8, &[16, 64]), scale(&[]), &[]), (Opset::iOS16, affine.clone()));
+        assert_eq!(weight(ints(U8, &[16, 64]), scale(&[16]), &[("axis", 0)]), (Opset::iOS16, affine));
+        assert_eq!(weight(ints(I4, &[16, 64]), scale(&[64]), &[]), (Opset::iOS18, blocks.clone()));
+        let blocked = [("axis", 1), ("block_size", 32)];
+        assert_eq!(weight(ints(U4, &[16, 64]), scale(&[16, 2]), &blocked), (Opset::iOS18, blocks));
+        // A few numbers are computed.
+        assert_eq!(weight(ints(I8, &[64]), scale(&[]), &[]), (Opset::iOS15, vec!["add".into()]));
+    }
+
+    #[test]
+    fn the_numbers_are_right() {
+        let net = Net::new(21).constant("x", Constant::integers(I8, [2, 2], &[-8, 0, 4, 6]).unwrap());
+        let net = net.constant("s", Constant::vector(&[0.5f32, 2.0])).constant("z", Constant::vector(&[1i8, -1]));
+        let net = net.node("DequantizeLinear", "x s z", "y", &[]);
+        assert_eq!(net.numbers("y"), [-4.5, 2.0, 1.5, 14.0]);
+        let net = Net::new(21).constant("x", Constant::vector(&[-1f32, 0.5, 1.5, 1000.0, -1000.0]));
+        let net = net.constant("s", Constant::scalar(1f32)).constant("z", Constant::scalar(3u8));
+        assert_eq!(net.node("QuantizeLinear", "x s z", "y", &[]).numbers("y"), [2.0, 3.0, 5.0, 255.0, 0.0]);
+    }
+
+    #[test]
+    fn newer_systems_have_ops() {
+        let net = Net::new(19).input("x", F32, &[4]).target(Opset::iOS17);
+        let net = net.constant("s", Constant::scalar(0.1f32)).constant("z", Constant::scalar(3u8));
+        let net = net.node("QuantizeLinear", "x s z", "q", &[]).node("DequantizeLinear", "q s z", "y", &[]);
+        assert_eq!(net.ops("y"), ["quantize", "cast", "cast", "dequantize"]);
+    }
+
+    #[test]
+    fn there_are_no_8_bit_floats() {
+        let net = Net::new(21).input("x", F32, &[4]).constant("s", Constant::scalar(0.1f32));
+        let net = net.node("QuantizeLinear", "x s", "y", &[int("output_dtype", 17)]);
+        assert!(net.import("y").unwrap_err().contains("quantize to integers of 8 bits"));
+    }
 }

@@ -63,3 +63,28 @@ fn hardmax(n: &mut Node<'_, '_>) -> Lowered {
         n.push(mb::one_hot(&place, &size).axis(axis).on_value(on).off_value(off))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use mil_core::types::DType::F32;
+
+    use crate::onnx::testing::{Net, int};
+
+    #[test]
+    fn old_versions_flatten() {
+        let net = |opset, axis| {
+            let net = Net::new(opset).input("x", F32, &[-1, 3, 4]);
+            net.node("Softmax", "x", "y", &[int("axis", axis)]).ops("y")
+        };
+        assert_eq!(net(13, 1), ["softmax"]);
+        assert_eq!(net(11, 2), ["softmax"]);
+        let flat = net(11, 1);
+        assert_eq!(flat.iter().filter(|op| *op == "reshape").count(), 2, "{flat:?}");
+    }
+
+    #[test]
+    fn an_axis_must_exist() {
+        let net = Net::new(13).input("x", F32, &[2, 3]).node("Softmax", "x", "y", &[int("axis", 2)]);
+        assert!(net.import("y").unwrap_err().contains("no axis 2"));
+    }
+}
