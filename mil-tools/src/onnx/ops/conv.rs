@@ -47,27 +47,37 @@ fn add_bias(n: &mut Node<'_, '_>, y: Value, bias: Option<Tensor>) -> Result<Valu
 
 fn conv(n: &mut Node<'_, '_>) -> Lowered {
     let (x, weight) = (n.input(0)?, n.input(1)?);
-    let mut window = window(n, &x, &weight)?;
+    let (inside, after) = bias(n, 2)?;
+    let y = convolved(n, &x, &weight, inside.as_ref())?;
+    let y = add_bias(n, y, after)?;
+    n.one(y, x.dtype)
+}
+
+/// A convolution with the node's attributes.
+pub(super) fn convolved(
+    n: &mut Node<'_, '_>,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+) -> Result<Value, Refusal> {
+    let mut window = window(n, x, weight)?;
     if window.pad_type() == "same_lower" && n.opset() < Opset::iOS16 {
         // What it comes to can be said in iOS15 too.
-        match spatial_sizes(&x) {
+        match spatial_sizes(x) {
             Some(sizes) => window.settle(&sizes),
             None => n.needs(Opset::iOS16, "`auto_pad` of `SAME_LOWER` with sizes that are not known")?,
         }
     }
-    let (inside, after) = bias(n, 2)?;
     let mut call = mb::conv(&x.value, &weight.value)
         .strides(window.strides.clone())
         .pad_type(window.pad_type())
         .pad(window.pad())
         .dilations(window.dilations.clone())
         .groups(n.int_or("group", 1)?);
-    if let Some(bias) = &inside {
+    if let Some(bias) = bias {
         call = call.bias(&bias.value);
     }
-    let y = n.push(call)?;
-    let y = add_bias(n, y, after)?;
-    n.one(y, x.dtype)
+    n.push(call)
 }
 
 fn conv_transpose(n: &mut Node<'_, '_>) -> Lowered {

@@ -1,16 +1,13 @@
 //! Products and convolutions of integers. They are computed in f32, which is exact while sums stay below 2^24.
 
-use mil_core::{
-    graph::Value,
-    mb,
-    types::{DType, Opset},
-};
+use mil_core::{graph::Value, mb, types::DType};
 
 use super::{
     Entry, Lowered, Node,
+    conv::convolved,
     quantize::{centered, rounded},
 };
-use crate::import::{Refusal, Tensor};
+use crate::import::Refusal;
 
 pub(super) const OPS: &[Entry] = &[
     Entry::new("ConvInteger", conv_integer).but("sums above 2^24 are rounded"),
@@ -54,14 +51,14 @@ fn requantized(n: &mut Node<'_, '_>, y: &Value, zero: usize) -> Lowered {
 
 fn conv_integer(n: &mut Node<'_, '_>) -> Lowered {
     let (x, weight) = (centered(n, 0, Some(2), 0)?, centered(n, 1, Some(3), 0)?);
-    let y = convolved(n, &x, &weight)?;
+    let y = convolved(n, &x, &weight, None)?;
     let y = n.cast(&y, DType::I32)?;
     n.one(y, DType::I32)
 }
 
 fn qlinear_conv(n: &mut Node<'_, '_>) -> Lowered {
     let (x, weight) = (centered(n, 0, Some(2), 0)?, centered(n, 3, Some(5), 0)?);
-    let mut y = convolved(n, &x, &weight)?;
+    let mut y = convolved(n, &x, &weight, None)?;
     if let Some(bias) = n.optional(8)? {
         // Of 32 bits, in units of both scales.
         let bias = n.cast(&bias.value, DType::F32)?;
@@ -72,30 +69,4 @@ fn qlinear_conv(n: &mut Node<'_, '_>) -> Lowered {
     let scale = n.along(&scale, 1, x.rank())?;
     let y = n.push(mb::mul(&y, &scale))?;
     requantized(n, &y, 7)
-}
-
-/// A convolution with the node's attributes. What is padded is 0 after the zero point has been subtracted.
-fn convolved(n: &mut Node<'_, '_>, x: &Tensor, weight: &Tensor) -> Result<Value, Refusal> {
-    let spatial = x.rank().saturating_sub(2);
-    let all =
-        |v: Option<Vec<i64>>, count: usize, default: i64| v.filter(|v| !v.is_empty()).unwrap_or(vec![default; count]);
-    let pads = all(n.ints_attr("pads")?, 2 * spatial, 0);
-    let (strides, dilations) = (all(n.ints_attr("strides")?, spatial, 1), all(n.ints_attr("dilations")?, spatial, 1));
-    if pads.len() != 2 * spatial {
-        return Err(Refusal::new(format!("its attribute `pads` is {pads:?} for {spatial} spatial dimensions")));
-    }
-    let pad_type = match &n.string_or("auto_pad", "NOTSET")?[..] {
-        "NOTSET" => "custom",
-        "VALID" => "valid",
-        "SAME_UPPER" => "same",
-        "SAME_LOWER" => {
-            n.needs(Opset::iOS16, "`auto_pad` SAME_LOWER")?;
-            "same_lower"
-        }
-        other => return Err(Refusal::new(format!("its `auto_pad` is \"{}\"", other.escape_debug()))),
-    };
-    let pad: Vec<i64> = (0..spatial).flat_map(|i| [pads[i], pads[spatial + i]]).collect();
-    let groups = n.int_or("group", 1)?;
-    let call = mb::conv(&x.value, &weight.value).strides(strides).dilations(dilations).groups(groups);
-    n.push(call.pad_type(pad_type).pad(pad))
 }
