@@ -8,15 +8,16 @@ use mil_tools::{
     ToolError,
     convert::{self, ConvertOptions},
     import::InputShape,
+    weights,
 };
 
 use crate::{complain, release};
 
 #[derive(Args)]
 pub(crate) struct Convert {
-    /// An .onnx model
+    /// An .onnx model, or weights of PyTorch (.pt, .pth)
     model: PathBuf,
-    /// Where to write the package, which replaces what is there
+    /// Where to write the package, which replaces what is there; of weights, a .safetensors file
     #[arg(short, long, value_name = "OUT.mlpackage")]
     output: PathBuf,
     /// The oldest system that must run it: iOS15 to iOS18, or macOS12 to macOS15 [default: the oldest that can say the model]
@@ -38,6 +39,11 @@ pub(crate) struct Convert {
 
 impl Convert {
     pub(crate) fn run(self) -> Result<String, ToolError> {
+        if weights::is_weights(&self.output) {
+            let written = weights::convert(&self.model, &self.output)?;
+            written.warnings.iter().for_each(|w| complain("warning", w));
+            return Ok(written.to_string());
+        }
         let mut options = ConvertOptions::default();
         options.import.target = self.target;
         options.import.shapes = self.inputs;

@@ -12,6 +12,11 @@ pub(super) struct ExportedProgram {
     pub(super) graph_module: GraphModule,
     #[serde(default)]
     pub(super) range_constraints: BTreeMap<String, Range>,
+}
+
+/// What is looked at before the rest, which other versions may write differently.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(super) struct Versioned {
     pub(super) schema_version: Version,
 }
 
@@ -219,9 +224,7 @@ pub(super) enum InputSpec {
     Token {
         arg: Named,
     },
-    ConstantInput {
-        name: String,
-    },
+    ConstantInput(IgnoredAny),
 }
 
 #[derive(Debug, Deserialize)]
