@@ -177,7 +177,7 @@ fn read_zip(entries: &[(&str, &[u8], Option<u32>)]) -> Result<usize, String> {
 
 /// {'w': a tensor of four floats}, protocol 2, but for its offset, sizes and strides.
 fn pickled(layout: &[u8]) -> Vec<u8> {
-    let storage = b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\00X\x03\0\0\0cpuK\x04tQ";
+    let storage = b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x04tQ";
     let tensor = [b"ctorch._utils\n_rebuild_tensor_v2\n(", &storage[..], layout, b"\x89}tR"].concat();
     [b"\x80\x02}X\x01\0\0\0w", &tensor[..], b"s."].concat()
 }
@@ -305,7 +305,7 @@ const PARTS: &[&[u8]] = &[
     b"ctorch\nFloatStorage\n",
     b"ctorch._tensor\n_rebuild_from_type_v2\n",
     b"ctorch.jit._pickle\nrestore_type_tag\n",
-    b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\00X\x03\0\0\0cpuK\x04tQ",
+    b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x04tQ",
 ];
 
 proptest! {

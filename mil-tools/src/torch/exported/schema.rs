@@ -96,6 +96,7 @@ pub(super) struct Device {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[allow(clippy::enum_variant_names)] // the schema's
 pub(super) enum Argument {
     AsNone(IgnoredAny),
     AsTensor(Named),
@@ -132,6 +133,7 @@ pub(super) enum Argument {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[allow(clippy::enum_variant_names)] // the schema's
 pub(super) enum OptionalTensor {
     AsTensor(Named),
     AsNone(IgnoredAny),
@@ -140,6 +142,7 @@ pub(super) enum OptionalTensor {
 /// A number, or the name of one that is computed.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[allow(clippy::enum_variant_names)] // the schema's
 pub(super) enum Symbolic {
     AsName(String),
     AsInt(i64),
@@ -181,6 +184,7 @@ pub(super) struct TensorMeta {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[allow(clippy::enum_variant_names)] // the schema's
 pub(super) enum Size {
     AsInt(i64),
     AsExpr(Expression),

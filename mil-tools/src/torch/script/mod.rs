@@ -1,8 +1,10 @@
 //! TorchScript: what `torch.jit.save(torch.jit.trace(..))` writes.
 //!
 //! An archive has the source text of each module's methods (`code/`), the modules with their tensors (`data.pkl`), and constants
-//! (`constants.pkl`). `lexer.rs` and `syntax.rs` read the text, `inline.rs` runs it by names alone: what comes out is one list of ops.
+//! (`constants.pkl`). `lexer.rs` and `syntax.rs` read the text, `inline.rs` runs it by names alone (`eval.rs` has
+//! expressions): what comes out is one list of ops.
 
+mod eval;
 mod inline;
 mod lexer;
 mod syntax;
