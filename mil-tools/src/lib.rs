@@ -16,6 +16,7 @@ pub mod ops;
 pub mod optimize;
 pub mod run;
 pub mod torch;
+pub mod weights;
 
 pub use error::ToolError;
 pub use load::LoadOptions;

@@ -72,6 +72,48 @@ fn weights_become_safetensors() {
 }
 
 #[test]
+fn the_command_writes_safetensors() {
+    let dir = tempfile::tempdir().unwrap();
+    let to = dir.path().join("w.safetensors");
+    let run = |from: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mil"));
+        command.arg("convert").arg(path(from)).arg("-o").arg(&to).output().unwrap()
+    };
+    let done = run("nested.pth");
+    assert!(done.status.success(), "{done:?}");
+    assert_eq!(String::from_utf8(done.stdout).unwrap(), "wrote 1 tensor, 8 B\n");
+    assert_eq!(SafeTensors::open(&to).unwrap().names().collect::<Vec<_>>(), ["module.w"]);
+    let failed = run("evil.pth");
+    assert!(!failed.status.success() && String::from_utf8(failed.stderr).unwrap().contains("posix.system"));
+    assert_eq!(SafeTensors::open(&to).unwrap().len(), 1);
+}
+
+#[test]
+fn weights_are_attached_to_a_program() {
+    use mil_core::{
+        graph::Graph,
+        ir::Constant,
+        mb,
+        types::{Opset, TensorType},
+    };
+
+    let weights = StateDict::open(path("weights.pth")).unwrap();
+    let build = |name: &str, shape: [usize; 1]| {
+        let mut g = Graph::new("main", Opset::iOS15);
+        let x = g.input("x", TensorType::new(DType::F32, &[4usize][..]));
+        let y = g.push(mb::add(&x, Constant::weight(name, DType::F32, shape))).unwrap();
+        let mut program = g.finish([("y", y)]).unwrap();
+        program.attach_weights(&|name| weights.get(name).cloned()).map(|()| program)
+    };
+    let program = build("strided", [4]).unwrap();
+    let function = program.main().unwrap();
+    let attached = function.walk().into_iter().flat_map(|op| function.op(op).constants());
+    assert!(attached.into_iter().any(|c| c.elements() == Some(vec![4f32, 9.0, 14.0, 19.0])));
+    assert!(build("missing", [4]).unwrap_err().contains("missing"));
+    assert!(build("conv.weight", [4]).unwrap_err().contains("conv.weight"));
+}
+
+#[test]
 fn nothing_is_executed() {
     let e = refused("evil.pth");
     assert!(e.contains("wants to call `posix.system`") && e.contains("state_dict()"), "{e}");
@@ -135,7 +177,7 @@ fn read_zip(entries: &[(&str, &[u8], Option<u32>)]) -> Result<usize, String> {
 
 /// {'w': a tensor of four floats}, protocol 2, but for its offset, sizes and strides.
 fn pickled(layout: &[u8]) -> Vec<u8> {
-    let storage = b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\00X\x03\0\0\0cpuK\x04tQ";
+    let storage = b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x04tQ";
     let tensor = [b"ctorch._utils\n_rebuild_tensor_v2\n(", &storage[..], layout, b"\x89}tR"].concat();
     [b"\x80\x02}X\x01\0\0\0w", &tensor[..], b"s."].concat()
 }
@@ -263,7 +305,7 @@ const PARTS: &[&[u8]] = &[
     b"ctorch\nFloatStorage\n",
     b"ctorch._tensor\n_rebuild_from_type_v2\n",
     b"ctorch.jit._pickle\nrestore_type_tag\n",
-    b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\00X\x03\0\0\0cpuK\x04tQ",
+    b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x04tQ",
 ];
 
 proptest! {

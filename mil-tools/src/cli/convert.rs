@@ -8,6 +8,7 @@ use mil_tools::{
     ToolError,
     convert::{self, ConvertOptions, Validation},
     import::{ImageInput, InputShape, Normalization, Rename},
+    weights,
 };
 
 use super::parse;
@@ -15,10 +16,10 @@ use crate::{complain, progress_bar, release};
 
 #[derive(Args)]
 pub(crate) struct Convert {
-    /// An .onnx model
+    /// A model: .onnx, or of PyTorch, exported (.pt2) or traced (.pt); or weights of PyTorch (.pt, .pth)
     #[arg(required_unless_present = "list_ops")]
     model: Option<PathBuf>,
-    /// Where to write the package, which replaces what is there
+    /// Where to write the package, which replaces what is there; of weights, a .safetensors file
     #[arg(short, long, value_name = "OUT.mlpackage", required_unless_present = "list_ops")]
     output: Option<PathBuf>,
     /// The oldest system that must run it: iOS15 to iOS18, or macOS12 to macOS15 [default: the oldest that can say the model]
@@ -84,6 +85,11 @@ impl Convert {
         let (Some(model), Some(output)) = (&self.model, &self.output) else {
             return Ok(mil_tools::onnx::markdown());
         };
+        if weights::is_weights(output) {
+            let written = weights::convert(model, output)?;
+            written.warnings.iter().for_each(|w| complain("warning", w));
+            return Ok(written.to_string());
+        }
         if self.backend == "neuralnetwork" {
             let message = "`--backend neuralnetwork`: the older format is not written yet; leave it out for an ML Program, which needs iOS 15 or macOS 12";
             return Err(ToolError::new(message));

@@ -11,7 +11,10 @@ use std::{
 
 use flate2::{Crc, read::DeflateDecoder};
 use mil_core::weights::Bytes;
-use zip::{CompressionMethod, ZipArchive};
+use zip::{
+    CompressionMethod, ZipArchive,
+    read::{ArchiveOffset, Config},
+};
 
 use crate::import::Refusal;
 
@@ -51,7 +54,10 @@ impl Archive {
         let broken = |what: &dyn std::fmt::Display| {
             Refusal::new(format!("is no zip file that can be read: {what}")).remedy("copy or save it again")
         };
-        let mut zip = ZipArchive::new(Cursor::new(file.clone())).map_err(|e| broken(&e))?;
+        // The archive begins where the file does. To look for its beginning goes wrong with those of PyTorch, which have the directory's
+        // end in both formats: what lies between is taken for its first entry.
+        let whole = Config { archive_offset: ArchiveOffset::Known(0) };
+        let mut zip = ZipArchive::with_config(whole, Cursor::new(file.clone())).map_err(|e| broken(&e))?;
         if zip.has_duplicate_names() {
             return Err(broken(&"two entries have one name"));
         }

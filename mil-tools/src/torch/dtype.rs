@@ -71,28 +71,6 @@ pub(super) fn of_storage(class: &str) -> Option<&'static str> {
     })
 }
 
-/// The dtype that TorchScript writes as a number (c10/core/ScalarType.h).
-pub(super) fn of_script(number: i64) -> Option<DType> {
-    Some(match number {
-        0 => DType::U8,
-        1 => DType::I8,
-        2 => DType::I16,
-        3 => DType::I32,
-        4 => DType::I64,
-        5 => DType::F16,
-        6 => DType::F32,
-        7 => DType::F64,
-        11 => DType::Bool,
-        15 => DType::BF16,
-        23 => DType::F8E5M2,
-        24 => DType::F8E4M3FN,
-        27 => DType::U16,
-        28 => DType::U32,
-        29 => DType::U64,
-        _ => return None,
-    })
-}
-
 /// The dtype that an exported program writes as a number (`ScalarType` of torch/_export/serde/schema.py).
 pub(super) fn of_export(number: i64) -> Option<DType> {
     Some(match number {

@@ -8,7 +8,7 @@ use super::{
     archive::{self, Archive},
     exported,
     graph::Graph,
-    legacy,
+    legacy, script,
 };
 use crate::{ToolError, import::Refusal};
 
@@ -36,16 +36,16 @@ pub(super) fn read(file: Bytes) -> Result<Graph, Refusal> {
             .remedy("save it by `torch.export.save` or `torch.jit.save(torch.jit.trace(..))`"));
     }
     let archive = Archive::new(file)?;
-    let mut graph = if exported::is_exported(&archive) {
-        exported::read(&archive)?
+    if exported::is_exported(&archive) {
+        exported::read(&archive)
+    } else if script::is_script(&archive) {
+        script::read(&archive)
     } else if archive.has("data.pkl") {
-        return weights("weights or a pickled module");
+        weights("weights or a pickled module")
     } else {
-        return Err(Refusal::new("is a zip file, but no model of PyTorch")
-            .remedy("save it by `torch.export.save` or `torch.jit.save(torch.jit.trace(..))`"));
-    };
-    graph.prune();
-    Ok(graph)
+        Err(Refusal::new("is a zip file, but no model of PyTorch")
+            .remedy("save it by `torch.export.save` or `torch.jit.save(torch.jit.trace(..))`"))
+    }
 }
 
 #[cfg(test)]

@@ -17,7 +17,6 @@ use super::{
     archive::Archive,
     dtype,
     graph::{Arg, Graph, Input, InputSize, Node, Output},
-    mutation::Mutations,
 };
 use crate::import::Refusal;
 
@@ -45,11 +44,7 @@ pub(super) fn read(archive: &Archive) -> Result<Graph, Refusal> {
     let invalid = |e: String| {
         Refusal::new(format!("its entry `{entry}` is not valid: {e}")).remedy("export it again with torch 2.5 or later")
     };
-    #[derive(serde::Deserialize)]
-    struct Versioned {
-        schema_version: schema::Version,
-    }
-    let version: Versioned = schema::parse(&json, &mut quoted).map_err(invalid)?;
+    let version: schema::Versioned = schema::parse(&json, &mut quoted).map_err(invalid)?;
     if !MAJOR.contains(&version.schema_version.major) {
         let (found, first, last) = (version.schema_version.major, MAJOR.start(), MAJOR.end());
         let message = format!("is an exported program of schema {found}, but {first} to {last} are read");
@@ -57,7 +52,7 @@ pub(super) fn read(archive: &Archive) -> Result<Graph, Refusal> {
     }
     let program: ExportedProgram = schema::parse(&json, &mut quoted).map_err(invalid)?;
     let tensors = Tensors::new(archive, name.as_deref())?;
-    Reader { program: &program, tensors, graph: Graph::default(), mutations: Mutations::default() }.read()
+    Reader { program: &program, tensors, graph: Graph::default() }.read()
 }
 
 fn only_model(archive: &Archive) -> Result<String, Refusal> {
@@ -74,7 +69,6 @@ struct Reader<'a> {
     program: &'a ExportedProgram,
     tensors: Tensors<'a>,
     graph: Graph,
-    mutations: Mutations,
 }
 
 impl Reader<'_> {
@@ -90,7 +84,6 @@ impl Reader<'_> {
         for spec in &module.signature.output_specs {
             self.output(spec, &mut given)?;
         }
-        given.iter_mut().try_for_each(|arg| self.mutations.update(arg))?;
         let names = outputs::names(&module.module_call_graph, &given);
         self.graph.outputs = names.into_iter().zip(given).collect();
         Ok(self.graph)
@@ -108,13 +101,12 @@ impl Reader<'_> {
             }
             InputSpec::UserInput { arg } => return self.user_input(arg),
             // An argument of `forward` that is no tensor: its value went into the graph when it was exported.
-            InputSpec::ConstantInput { .. } => return Ok(()),
+            InputSpec::ConstantInput(_) => return Ok(()),
             InputSpec::CustomObj { arg } | InputSpec::Token { arg } => {
                 let message = format!("its input `{}` is an object of a class, which is no tensor", arg.name);
                 return Err(Refusal::new(message));
             }
         };
-        self.mutations.constant(name);
         self.graph.constants.push((name.clone(), tensor));
         Ok(())
     }
@@ -160,8 +152,8 @@ impl Reader<'_> {
         if CHECKS.contains(&&op[..]) {
             return Ok(());
         }
-        let place = place(node, &op);
-        let at = |e: Refusal| Refusal { message: format!("{place}: {}", e.message), ..e };
+        let place = place(node);
+        let at = |e: Refusal| Refusal { message: format!("its op `{op}` ({place}) {}", e.message), ..e };
         let mut args = vec![];
         for input in &node.inputs {
             let value = arg(&input.arg).map_err(at)?;
@@ -169,9 +161,7 @@ impl Reader<'_> {
             args.push(((input.kind != Some(1)).then(|| input.name.clone()), value));
         }
         let outputs = node.outputs.iter().map(output).collect::<Result<_, _>>().map_err(at)?;
-        let mut node = Node { op, overload, args, outputs, place: place.clone() };
-        self.mutations.apply(&mut node).map_err(at)?;
-        self.graph.nodes.push(node);
+        self.graph.nodes.push(Node { op, overload, args, outputs, place });
         Ok(())
     }
 
@@ -233,14 +223,12 @@ fn op(target: &str) -> (String, String) {
     }
 }
 
-/// The module that calls it, if the file says one.
-fn place(node: &schema::Node, op: &str) -> String {
+/// The module that calls it; empty if the file does not say.
+fn place(node: &schema::Node) -> String {
     // key,path,class;key,path,class: the last is the innermost.
     let innermost = node.metadata.nn_module_stack.rsplit(';').next().unwrap_or_default();
-    match innermost.split(',').nth(1).map(str::trim).filter(|p| !p.is_empty() && !p.starts_with("_empty")) {
-        Some(path) => format!("`{op}` in `{path}`"),
-        None => format!("`{op}`"),
-    }
+    let path = innermost.split(',').nth(1).map(str::trim).filter(|p| !p.starts_with("_empty"));
+    path.unwrap_or_default().to_string()
 }
 
 fn exported_dtype(number: i64) -> Result<DType, String> {

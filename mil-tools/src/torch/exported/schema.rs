@@ -12,6 +12,11 @@ pub(super) struct ExportedProgram {
     pub(super) graph_module: GraphModule,
     #[serde(default)]
     pub(super) range_constraints: BTreeMap<String, Range>,
+}
+
+/// What is looked at before the rest, which other versions may write differently.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(super) struct Versioned {
     pub(super) schema_version: Version,
 }
 
@@ -91,6 +96,7 @@ pub(super) struct Device {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[allow(clippy::enum_variant_names)] // the schema's
 pub(super) enum Argument {
     AsNone(IgnoredAny),
     AsTensor(Named),
@@ -127,6 +133,7 @@ pub(super) enum Argument {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[allow(clippy::enum_variant_names)] // the schema's
 pub(super) enum OptionalTensor {
     AsTensor(Named),
     AsNone(IgnoredAny),
@@ -135,6 +142,7 @@ pub(super) enum OptionalTensor {
 /// A number, or the name of one that is computed.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[allow(clippy::enum_variant_names)] // the schema's
 pub(super) enum Symbolic {
     AsName(String),
     AsInt(i64),
@@ -176,6 +184,7 @@ pub(super) struct TensorMeta {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[allow(clippy::enum_variant_names)] // the schema's
 pub(super) enum Size {
     AsInt(i64),
     AsExpr(Expression),
@@ -219,9 +228,7 @@ pub(super) enum InputSpec {
     Token {
         arg: Named,
     },
-    ConstantInput {
-        name: String,
-    },
+    ConstantInput(IgnoredAny),
 }
 
 #[derive(Debug, Deserialize)]
