@@ -17,6 +17,8 @@ pub(crate) enum Declared {
     Fixed(i64),
     /// A size that has a name: equal names are equal sizes.
     Named(String),
+    /// A size that has a name, within bounds.
+    Within(String, Domain),
     /// Any size.
     Open,
 }
@@ -104,7 +106,7 @@ impl<'a> Interface<'a> {
                 }
                 return Ok(Dim::from(*n));
             }
-            Declared::Named(symbol) => symbol.clone(),
+            Declared::Named(symbol) | Declared::Within(symbol, _) => symbol.clone(),
             Declared::Open => format!("{name}_{axis}"),
         };
         let dim = match given {
@@ -114,6 +116,9 @@ impl<'a> Interface<'a> {
             },
             None => match self.symbols.get(&key) {
                 Some(dim) => return Ok(dim.clone()),
+                None if let Declared::Within(_, domain) = declared => {
+                    Dim::symbol(Symbol::new(symbol_name(&key), domain.clone()))
+                }
                 None => {
                     l.warn(format!(
                         "the size {axis} of the input `{name}` may be anything, which keeps the model off the Neural Engine; \

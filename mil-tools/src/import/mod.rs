@@ -10,6 +10,7 @@ mod options;
 mod refusal;
 mod sizes;
 mod tensor;
+mod values;
 
 pub(crate) use interface::{Declared, Interface};
 pub(crate) use lowering::Lowering;

@@ -11,7 +11,6 @@ mod importer;
 mod model;
 mod node;
 mod ops;
-mod values;
 
 /// The messages, as `proto/onnx.proto` says.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::large_enum_variant)]

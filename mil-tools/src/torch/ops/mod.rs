@@ -1,0 +1,105 @@
+//! The lowerings, a file per concept. Each file lists its ops in `OPS`.
+//!
+//! An op has one lowering for exported programs, which say the overload, and for TorchScript, which does not; so has its
+//! variant that writes to its first argument (`aten::relu_`): the importer sees to the writing.
+
+use std::{collections::HashMap, sync::LazyLock};
+
+use super::{
+    aliases,
+    node::{Lowered, Node},
+};
+
+mod activation;
+mod attention;
+mod binary;
+mod cast;
+mod compare;
+mod conv;
+mod einsum;
+mod gather;
+mod generate;
+mod index;
+mod join;
+mod matmul;
+mod norm;
+mod pad;
+mod pool;
+mod recurrent;
+mod reduce;
+mod refused;
+mod resize;
+mod scatter;
+mod shape;
+mod slice;
+mod sort;
+mod symbolic;
+mod unary;
+
+pub(super) use slice::put_back;
+
+/// How an op is lowered.
+pub(super) struct Entry {
+    /// Namespace and name, without overload.
+    pub(super) name: &'static str,
+    /// Says it in MIL.
+    pub(super) lower: fn(&mut Node<'_, '_>) -> Lowered,
+    /// What is not supported of it, in a sentence without full stop; empty if all is.
+    pub(super) limits: &'static str,
+}
+
+impl Entry {
+    const fn new(name: &'static str, lower: fn(&mut Node<'_, '_>) -> Lowered) -> Entry {
+        Entry { name, lower, limits: "" }
+    }
+
+    /// With what is not supported.
+    const fn but(self, limits: &'static str) -> Entry {
+        Entry { limits, ..self }
+    }
+}
+
+/// The lists of all files, with what they are about.
+pub(super) const FILES: &[(&str, &[Entry])] = &[
+    ("Activations", activation::OPS),
+    ("Attention", attention::OPS),
+    ("Arithmetic of two or more tensors", binary::OPS),
+    ("Copies and changes of dtype", cast::OPS),
+    ("Comparing and choosing", compare::OPS),
+    ("Convolutions", conv::OPS),
+    ("Sums of products", einsum::OPS),
+    ("Reading at indices", gather::OPS),
+    ("Tensors made from nothing", generate::OPS),
+    ("Indexing with several tensors", index::OPS),
+    ("Joining", join::OPS),
+    ("Products of matrices", matmul::OPS),
+    ("Normalizations", norm::OPS),
+    ("Padding", pad::OPS),
+    ("Pooling", pool::OPS),
+    ("Recurrent layers", recurrent::OPS),
+    ("Reductions", reduce::OPS),
+    ("Resizing and sampling", resize::OPS),
+    ("Writing at indices", scatter::OPS),
+    ("Shapes", shape::OPS),
+    ("Parts of tensors", slice::OPS),
+    ("Sorting, and sums along an axis", sort::OPS),
+    ("Numbers, lists and checks", symbolic::OPS),
+    ("Functions of each element", unary::OPS),
+];
+
+/// All ops, in the order of the files.
+pub(super) fn all() -> impl Iterator<Item = &'static Entry> {
+    FILES.iter().flat_map(|(_, ops)| *ops)
+}
+
+/// The lowering of an op; `aten::relu_` is lowered as `aten::relu`.
+pub(super) fn find(name: &str) -> Option<&'static Entry> {
+    static BY_NAME: LazyLock<HashMap<&str, &Entry>> = LazyLock::new(|| all().map(|e| (e.name, e)).collect());
+    let found = BY_NAME.get(name).copied();
+    found.or_else(|| BY_NAME.get(name.strip_suffix('_').filter(|_| aliases::in_place(name))?).copied())
+}
+
+/// What to do about an op that MIL cannot say.
+pub(super) fn way_out(name: &str) -> Option<&'static str> {
+    refused::OPS.iter().find(|(op, _)| *op == name).map(|(_, way)| *way)
+}
