@@ -34,10 +34,45 @@ pub(super) struct Step<'g> {
 
 /// Ops whose result may share the elements of their first argument.
 const VIEWS: &[&str] = &[
-    "alias", "as_strided", "chunk", "contiguous", "data", "detach", "diagonal", "dropout", "expand", "expand_as", "flatten",
-    "lift_fresh", "movedim", "narrow", "numpy_T", "permute", "real", "reshape", "reshape_as", "select", "slice", "split",
-    "split_with_sizes", "squeeze", "swapaxes", "t", "to", "transpose", "type_as", "unbind", "unflatten", "unfold",
-    "unsqueeze", "view", "view_as", "_unsafe_view", "mT", "T", "__getitem__",
+    "alias",
+    "as_strided",
+    "chunk",
+    "contiguous",
+    "data",
+    "detach",
+    "diagonal",
+    "dropout",
+    "expand",
+    "expand_as",
+    "flatten",
+    "lift_fresh",
+    "movedim",
+    "narrow",
+    "numpy_T",
+    "permute",
+    "real",
+    "reshape",
+    "reshape_as",
+    "select",
+    "slice",
+    "split",
+    "split_with_sizes",
+    "squeeze",
+    "swapaxes",
+    "t",
+    "to",
+    "transpose",
+    "type_as",
+    "unbind",
+    "unflatten",
+    "unfold",
+    "unsqueeze",
+    "view",
+    "view_as",
+    "_unsafe_view",
+    "mT",
+    "T",
+    "__getitem__",
 ];
 
 /// Whether the op writes to its first argument.
@@ -114,7 +149,8 @@ pub(super) fn plan(graph: &Graph) -> Plan<'_> {
             // Only names that are read later matter; `used` holds those of the nodes behind this one.
             let family = families.get(root(target)).map_or(&[][..], |f| f);
             let later = |n: &&&str| used.contains(**n) && **n != target && !given.contains(*n);
-            let others: Vec<&str> = family.iter().filter(later).copied().filter(|n| born.get(n).is_none_or(|b| *b < i)).collect();
+            let others: Vec<&str> =
+                family.iter().filter(later).copied().filter(|n| born.get(n).is_none_or(|b| *b < i)).collect();
             if !others.is_empty() {
                 writes.insert(i, write(target, &others, &cuts));
             }
@@ -138,5 +174,7 @@ fn write<'g>(target: &'g str, others: &[&'g str], cuts: &HashMap<&'g str, (&'g s
         return Write::Through(steps);
     }
     let message = format!("writes to `{target}`, which shares its elements with `{}`", others.join("`, `"));
-    Write::Refused(Refusal::new(message).remedy("write the module so that it makes new tensors, or `clone()` before it writes"))
+    Write::Refused(
+        Refusal::new(message).remedy("write the module so that it makes new tensors, or `clone()` before it writes"),
+    )
 }

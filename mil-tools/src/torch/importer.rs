@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use mil_core::{
-    ir::Constant,
+    ir::{Constant, ValueId},
     types::{DType, Domain},
 };
 
@@ -36,6 +36,7 @@ pub(super) fn import(graph: &Graph, file: &str, options: &ImportOptions) -> Resu
         let importer = Importer {
             l: Lowering::new(target),
             slots: HashMap::new(),
+            rows: HashMap::new(),
             used: &plan.used,
             refusals: vec![],
         };
@@ -80,13 +81,21 @@ enum Slot<'g> {
 pub(super) struct Importer<'g> {
     pub(super) l: Lowering,
     slots: HashMap<&'g str, Slot<'g>>,
+    /// Matrices whose rows are those of a tensor of higher rank, by the matrix: exported programs have linear layers of
+    /// matrices, with a `view` before and behind.
+    pub(super) rows: HashMap<ValueId, Tensor>,
     /// Names that somebody reads.
     used: &'g HashSet<&'g str>,
     refusals: Vec<String>,
 }
 
 impl<'g> Importer<'g> {
-    fn whole(mut self, graph: &'g Graph, plan: &aliases::Plan<'g>, options: &ImportOptions) -> Result<Imported, Vec<String>> {
+    fn whole(
+        mut self,
+        graph: &'g Graph,
+        plan: &aliases::Plan<'g>,
+        options: &ImportOptions,
+    ) -> Result<Imported, Vec<String>> {
         let mut interface = Interface::new(options);
         for (name, constant) in &graph.constants {
             self.slots.insert(name, Slot::Stored(constant));
@@ -221,7 +230,10 @@ impl<'g> Importer<'g> {
                 (Output::One(name), Some(val)) => {
                     self.slots.insert(name, Slot::Val(val));
                 }
-                (Output::List(names), Some(Val::List(items))) if names.len() == items.len() && names.len() > 1 => {
+                // A list of one element that has one name is taken apart if the file says overloads: `.pt2` takes all apart.
+                (Output::List(names), Some(Val::List(items)))
+                    if names.len() == items.len() && (names.len() > 1 || !node.overload.is_empty()) =>
+                {
                     for (name, val) in names.iter().zip(items) {
                         self.slots.insert(name, Slot::Val(val));
                     }
@@ -309,3 +321,6 @@ fn declared(size: &InputSize) -> Declared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

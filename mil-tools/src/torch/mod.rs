@@ -7,7 +7,13 @@
 
 mod aliases;
 mod graph;
+#[allow(dead_code, reason = "the readers give it graphs")]
 mod importer;
 mod node;
 mod ops;
 mod val;
+
+/// The ops that are lowered, as a page of Markdown: `docs/ATEN.md`.
+pub fn ops() -> String {
+    ops::page()
+}

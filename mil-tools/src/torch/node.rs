@@ -2,11 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 
-use mil_core::{
-    graph::Value,
-    mb,
-    types::DType,
-};
+use mil_core::{graph::Value, mb, types::DType};
 
 use super::{
     graph::{Arg, Node as GraphNode, Output},
@@ -76,20 +72,20 @@ impl<'g> Node<'_, 'g> {
         self.node.args.iter().any(|(n, _)| n.as_deref() == Some(name))
     }
 
+    /// How many arguments stand by position or under these names; `None` where the last four of many may be
+    /// those that belong to a dtype, since the file names none.
+    pub(super) fn count_of(&self, names: &[&str]) -> Option<usize> {
+        let counts = |name: &Option<String>| name.as_ref().is_none_or(|n| names.contains(&&n[..]));
+        let bare = self.node.overload.is_empty() && self.node.args.iter().all(|(name, _)| name.is_none());
+        (!bare || self.node.args.len() <= 4).then(|| self.node.args.iter().filter(|(name, _)| counts(name)).count())
+    }
+
     /// Whether the output is read.
     pub(super) fn uses(&self, i: usize) -> bool {
         match self.node.outputs.get(i) {
             Some(Output::One(name)) => self.importer.is_used(name),
             Some(Output::List(names)) => names.iter().any(|n| self.importer.is_used(n)),
             None => false,
-        }
-    }
-
-    /// How many values the node's only output, a list, is taken apart to; `None` if the file does not say.
-    pub(super) fn parts(&self) -> Option<usize> {
-        match &self.node.outputs[..] {
-            [Output::List(names)] if names.len() > 1 => Some(names.len()),
-            _ => None,
         }
     }
 
@@ -190,8 +186,10 @@ impl<'g> Node<'_, 'g> {
     /// Refuses what is computed but must be known.
     pub(super) fn unknown(&self, name: &str) -> Refusal {
         let first = name.split('|').next().unwrap_or(name);
-        Refusal::new(format!("MIL wants to know its argument `{first}` beforehand, but it is computed when the model runs"))
-            .remedy("convert with fixed shapes (`--input NAME=1,3,224,224`), or make it a constant in the module")
+        Refusal::new(format!(
+            "MIL wants to know its argument `{first}` beforehand, but it is computed when the model runs"
+        ))
+        .remedy("convert with fixed shapes (`--input NAME=1,3,224,224`), or make it a constant in the module")
     }
 
     /// An integer that is known.
@@ -302,7 +300,9 @@ impl<'g> Node<'_, 'g> {
 
     /// An operand in this dtype: a number becomes a constant of it at once.
     pub(super) fn operand(&mut self, val: &Val, dtype: DType) -> Result<Value, Refusal> {
-        if val.is_number() && let Some(number) = val.number() {
+        if val.is_number()
+            && let Some(number) = val.number()
+        {
             let whole = if dtype.is_int() { number.trunc() } else { number };
             return self.number_of(dtype, whole);
         }

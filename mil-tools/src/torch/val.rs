@@ -127,7 +127,13 @@ pub(super) fn promote(a: DType, b: DType) -> DType {
         (true, false) => a,
         (false, true) => b,
         (true, true) if a.bits() == b.bits() => DType::F32,
-        (true, true) => if a.bits() > b.bits() { a } else { b },
+        (true, true) => {
+            if a.bits() > b.bits() {
+                a
+            } else {
+                b
+            }
+        }
         (false, false) => {
             let wide = if a.bits() >= b.bits() { a } else { b };
             let signed = |d: DType| d.int_range().is_some_and(|(min, _)| min < 0);

@@ -220,7 +220,8 @@ fn prelu(n: &mut Node<'_, '_>) -> Lowered {
     let x = n.float_tensor(0, "self")?;
     let weight = n.tensor(1, "weight")?;
     let channels = x.size(1);
-    let slopes = weight.numbers().filter(|_| (3..=5).contains(&x.rank()) && weight.rank() <= 1 || weight.rank() == x.rank());
+    let slopes =
+        weight.numbers().filter(|_| (3..=5).contains(&x.rank()) && weight.rank() <= 1 || weight.rank() == x.rank());
     let y = match (slopes, channels) {
         (Some(slopes), _) if slopes.len() == 1 => n.push(mb::leaky_relu(&x.value, slopes[0]))?,
         (Some(slopes), Some(channels)) if slopes.len() == channels && (3..=5).contains(&x.rank()) => {

@@ -1,6 +1,10 @@
 //! Attention.
 
-use mil_core::{graph::Value, mb, types::{DType, Opset}};
+use mil_core::{
+    graph::Value,
+    mb,
+    types::{DType, Opset},
+};
 
 use super::{Entry, Lowered, Node};
 use crate::import::{Refusal, Size, Tensor};

@@ -67,7 +67,9 @@ fn to(n: &mut Node<'_, '_>) -> Lowered {
             Val::DType(d) => wanted = Some(d),
             Val::Tensor(t) => wanted = Some(t.dtype),
             // TorchScript has dtypes as numbers, in the first two places.
-            Val::Int(crate::import::Size::Fixed(_)) if i <= 2 && wanted.is_none() => wanted = n.dtype(i, "dtype|other")?,
+            Val::Int(crate::import::Size::Fixed(_)) if i <= 2 && wanted.is_none() => {
+                wanted = n.dtype(i, "dtype|other")?
+            }
             _ => {}
         }
         if wanted.is_some() {

@@ -47,7 +47,9 @@ fn n_of_mode(n: &mut Node<'_, '_>, kernel: &[i64], dilations: &[i64]) -> Result<
     if let Ok(Some(mode)) = n.text(4, "padding") {
         return match &mode[..] {
             "valid" => Ok(vec![[0, 0]; kernel.len()]),
-            "same" => Ok(kernel.iter().zip(dilations).map(|(k, d)| (k - 1) * d).map(|all| [all / 2, all - all / 2]).collect()),
+            "same" => {
+                Ok(kernel.iter().zip(dilations).map(|(k, d)| (k - 1) * d).map(|all| [all / 2, all - all / 2]).collect())
+            }
             other => Err(Refusal::new(format!("has no padding `{}`", other.escape_debug()))),
         };
     }
@@ -160,6 +162,8 @@ fn turned(n: &mut Node<'_, '_>, c: &Conv) -> Result<Value, Refusal> {
 pub(super) fn known_size(size: &Size) -> Result<i64, Refusal> {
     match size {
         Size::Fixed(n) => Ok(*n),
-        Size::Value(_) => Err(Refusal::new("needs a size that is known").remedy("convert with a fixed shape (`--input NAME=..`)")),
+        Size::Value(_) => {
+            Err(Refusal::new("needs a size that is known").remedy("convert with a fixed shape (`--input NAME=..`)"))
+        }
     }
 }

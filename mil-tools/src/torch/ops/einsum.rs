@@ -54,11 +54,14 @@ fn parse(equation: &str, tensors: &[Tensor]) -> Result<(Vec<Vec<char>>, Vec<char
         let dots = if has_dots { rank - named } else { 0 };
         widest = widest.max(dots);
         // The dimensions of `...` are aligned at the end.
-        let letters = letters(part, &(0..dots).map(|i| dot(dots - 1 - i)).collect::<Vec<_>>()).ok_or_else(|| wrong("cannot be read"))?;
+        let letters = letters(part, &(0..dots).map(|i| dot(dots - 1 - i)).collect::<Vec<_>>())
+            .ok_or_else(|| wrong("cannot be read"))?;
         let mut sorted = letters.clone();
         sorted.sort_unstable();
         if sorted.windows(2).any(|w| w[0] == w[1]) {
-            return Err(wrong("has a letter twice in one operand, which is not supported").remedy("take the `diagonal` first"));
+            return Err(
+                wrong("has a letter twice in one operand, which is not supported").remedy("take the `diagonal` first")
+            );
         }
         labels.push(letters);
     }
@@ -195,7 +198,8 @@ fn tensordot(n: &mut Node<'_, '_>) -> Lowered {
     for (i, j) in of_a.iter().zip(&of_b) {
         right[b.axis(*j)?] = left[a.axis(*i)?];
     }
-    let out: Vec<char> = left.iter().filter(|c| !right.contains(c)).chain(right.iter().filter(|c| !left.contains(c))).copied().collect();
+    let out: Vec<char> =
+        left.iter().filter(|c| !right.contains(c)).chain(right.iter().filter(|c| !left.contains(c))).copied().collect();
     let operands = vec![Labeled { value: a.value, letters: left }, Labeled { value: b.value, letters: right }];
     let y = contract(n, operands, &out)?;
     n.one(y, a.dtype)

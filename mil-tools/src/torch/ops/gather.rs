@@ -59,7 +59,8 @@ fn gather(n: &mut Node<'_, '_>) -> Lowered {
     if along {
         // `take_along_dim` broadcasts both.
         let (own, others) = (n.sizes(&x.value)?, n.sizes(&index.value)?);
-        let pick = |i: usize, a: &Size, b: &Size| if i != axis && matches!(a, Size::Fixed(1)) { b.clone() } else { a.clone() };
+        let pick =
+            |i: usize, a: &Size, b: &Size| if i != axis && matches!(a, Size::Fixed(1)) { b.clone() } else { a.clone() };
         let wide: Vec<Size> = (0..own.len()).map(|i| pick(i, &own[i], &others[i])).collect();
         let index_wide: Vec<Size> = (0..own.len()).map(|i| pick(i, &others[i], &own[i])).collect();
         x.value = n.broadcast_to(&x.value, &wide)?;
@@ -97,14 +98,21 @@ fn embedding_bag(n: &mut Node<'_, '_>) -> Lowered {
     let offsets = n.ints(2, "offsets")?.unwrap_or_default();
     let mode = n.int_or(4, "mode", 0)?;
     if n.has(6, "per_sample_weights") {
-        return Err(Refusal::new("weighs samples, which is not supported").remedy("use `embedding`, a product and a sum"));
+        return Err(
+            Refusal::new("weighs samples, which is not supported").remedy("use `embedding`, a product and a sum")
+        );
     }
-    let count = indices.size(0).filter(|_| indices.rank() == 1).ok_or_else(|| Refusal::new("needs to know how many indices there are"))?;
+    let count = indices
+        .size(0)
+        .filter(|_| indices.rank() == 1)
+        .ok_or_else(|| Refusal::new("needs to know how many indices there are"))?;
     let last = n.bool_or(7, "include_last_offset", false)?;
     let bags = if last { offsets.len().saturating_sub(1) } else { offsets.len() };
     let size = if bags == 0 { 0 } else { count / bags };
     if size == 0 || (0..bags).any(|i| offsets[i] != (i * size) as i64) || size * bags != count {
-        return Err(Refusal::new("its bags are not of one size").remedy("use `embedding`, and sum what belongs together"));
+        return Err(
+            Refusal::new("its bags are not of one size").remedy("use `embedding`, and sum what belongs together")
+        );
     }
     let rows = slices(n, &weight.value, &indices.value, 0)?;
     let rows = n.reshape(&rows, &[bags.into(), size.into(), Size::Fixed(-1)])?;

@@ -54,12 +54,14 @@ pub(super) fn filled(n: &mut Node<'_, '_>, sizes: &[Size], dtype: DType, value: 
     }
     if sizes.iter().any(|s| matches!(s, Size::Fixed(0))) {
         // Only constants may be empty: somebody joins this with something.
-        let shape: Option<Vec<usize>> = sizes.iter().map(|s| if let Size::Fixed(n) = s { usize::try_from(*n).ok() } else { None }).collect();
+        let shape: Option<Vec<usize>> =
+            sizes.iter().map(|s| if let Size::Fixed(n) = s { usize::try_from(*n).ok() } else { None }).collect();
         let carried = carrier(dtype).ok_or_else(|| Refusal::new(format!("MIL has no values of {dtype}")))?;
         let shape = shape.ok_or_else(|| Refusal::new("its result is empty, and Core ML has no empty tensors"))?;
         return Ok(n.constant(Constant::from_bytes(carried, shape, Vec::new())?));
     }
-    let constant = number.known().and_then(|k| k.constant()).cloned().ok_or_else(|| Refusal::new("its number is not known"))?;
+    let constant =
+        number.known().and_then(|k| k.constant()).cloned().ok_or_else(|| Refusal::new("its number is not known"))?;
     let shape = n.shape_of_sizes(sizes)?;
     n.push(mb::fill(shape).value(constant))
 }
@@ -123,18 +125,10 @@ fn made_new(n: &mut Node<'_, '_>, value: Option<f64>) -> Lowered {
 /// Numbers from a start to before an end. TorchScript tells the overloads apart by how many arguments there are; four of
 /// them stand for the dtype and what belongs to it.
 fn arange(n: &mut Node<'_, '_>) -> Lowered {
-    let numbers = if n.named("end") || n.len() < 5 {
-        let named = n.named("start") || n.named("step");
-        match n.len() {
-            _ if named || n.overload().starts_with("start") => n.len().clamp(2, 3),
-            _ => 1,
-        }
-    } else {
-        n.len() - 4
-    };
+    let numbers = n.count_of(&["start", "end", "step"]).unwrap_or_else(|| n.len().saturating_sub(4)).clamp(1, 3);
     let (start, end, step) = match numbers {
         1 => (Val::Int(Size::Fixed(0)), n.val(0, "end")?, Val::None),
-        2 => (n.val(0, "start")?, n.val(1, "end")?, if n.named("step") { n.val(2, "step")? } else { Val::None }),
+        2 => (n.val(0, "start")?, n.val(1, "end")?, Val::None),
         _ => (n.val(0, "start")?, n.val(1, "end")?, n.val(2, "step")?),
     };
     let start = if matches!(start, Val::None) { Val::Int(Size::Fixed(0)) } else { start };
@@ -177,7 +171,9 @@ fn linspace(n: &mut Node<'_, '_>) -> Lowered {
     }
     let step = if steps > 1 { (end - start) / (steps - 1) as f64 } else { 0.0 };
     // From both ends, as PyTorch counts.
-    let at = |i: i64| if i < steps / 2 || steps == 1 { start + step * i as f64 } else { end - step * (steps - 1 - i) as f64 };
+    let at = |i: i64| {
+        if i < steps / 2 || steps == 1 { start + step * i as f64 } else { end - step * (steps - 1 - i) as f64 }
+    };
     list(n, &(0..steps).map(at).collect::<Vec<_>>(), dtype)
 }
 

@@ -1,6 +1,10 @@
 //! Indexing with several tensors, as `x[a, :, b]` does it.
 
-use mil_core::{graph::Value, mb, types::{DType, Opset}};
+use mil_core::{
+    graph::Value,
+    mb,
+    types::{DType, Opset},
+};
 
 use super::{Entry, Lowered, Node, gather::slices};
 use crate::{
@@ -44,7 +48,8 @@ fn plan(n: &mut Node<'_, '_>, x: &Tensor) -> Result<Plan, Refusal> {
         let t = n.as_tensor(item)?;
         if matches!(t.dtype, DType::Bool | DType::U8) {
             if several && (axis > 0 || items.iter().filter(|i| !matches!(i, Val::None)).count() > 1) {
-                return Err(Refusal::new("indexes with a mask behind other indices").remedy("use the mask first, or `torch.where`"));
+                return Err(Refusal::new("indexes with a mask behind other indices")
+                    .remedy("use the mask first, or `torch.where`"));
             }
             return Ok(Plan::Mask(t));
         }
@@ -190,7 +195,9 @@ fn index_put(n: &mut Node<'_, '_>) -> Lowered {
     let target = if bools { n.cast(&x.value, DType::I32)? } else { x.value.clone() };
     let values = if bools { n.cast(&values.value, DType::I32)? } else { values.value };
     let y = match plan(n, &x)? {
-        Plan::Mask(mask) if values.shape().is_some_and(|s| s.fixed().is_some_and(|s| s.iter().product::<usize>() == 1)) => {
+        Plan::Mask(mask)
+            if values.shape().is_some_and(|s| s.fixed().is_some_and(|s| s.iter().product::<usize>() == 1)) =>
+        {
             let mask_value = n.truth(&mask)?;
             let axes: Vec<usize> = (mask.rank()..x.rank()).collect();
             let mask_value = n.expand_dims(&mask_value, &axes)?;

@@ -4,7 +4,7 @@ use mil_core::{graph::Value, mb, types::DType};
 
 use super::{Entry, Lowered, Node};
 use crate::{
-    import::{Refusal, Tensor},
+    import::{Refusal, Size, Tensor},
     torch::val::{Val, result_type},
 };
 
@@ -37,6 +37,15 @@ pub(super) fn linear_of(
     bias: Option<&Tensor>,
 ) -> Result<Value, Refusal> {
     let constant = |t: &Tensor| t.constant().is_some() && t.dtype == x.dtype;
+    if let Some(whole) = n.importer.rows.get(&x.value.id()).cloned()
+        && let (2, Some(width)) = (weight.rank(), weight.size(0))
+    {
+        // The layer is that of the whole tensor, and its result is rows again.
+        let y = linear_of(n, &whole, weight, bias)?;
+        let rows = n.reshape(&y, &[Size::Fixed(-1), width.into()])?;
+        n.importer.rows.insert(rows.id(), Tensor::new(y, x.dtype));
+        return Ok(rows);
+    }
     if weight.rank() == 2 && constant(weight) && bias.is_none_or(|b| constant(b) && b.rank() == 1) && x.rank() > 0 {
         let mut call = mb::linear(&x.value, &weight.value);
         if let Some(bias) = bias {
@@ -160,7 +169,9 @@ fn inner(n: &mut Node<'_, '_>) -> Lowered {
     } else if b.rank() == 2 {
         n.push(mb::matmul(&a.value, &b.value).transpose_y(true))?
     } else {
-        return Err(Refusal::new("of a matrix and a tensor of higher rank is not supported").remedy("use `torch.einsum`"));
+        return Err(
+            Refusal::new("of a matrix and a tensor of higher rank is not supported").remedy("use `torch.einsum`")
+        );
     };
     n.one(y, a.dtype)
 }

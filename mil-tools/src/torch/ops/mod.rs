@@ -17,6 +17,7 @@ mod cast;
 mod compare;
 mod conv;
 mod einsum;
+mod encoder;
 mod gather;
 mod generate;
 mod index;
@@ -68,6 +69,7 @@ pub(super) const FILES: &[(&str, &[Entry])] = &[
     ("Comparing and choosing", compare::OPS),
     ("Convolutions", conv::OPS),
     ("Sums of products", einsum::OPS),
+    ("Layers of transformers", encoder::OPS),
     ("Reading at indices", gather::OPS),
     ("Tensors made from nothing", generate::OPS),
     ("Indexing with several tensors", index::OPS),
@@ -97,6 +99,36 @@ pub(super) fn find(name: &str) -> Option<&'static Entry> {
     static BY_NAME: LazyLock<HashMap<&str, &Entry>> = LazyLock::new(|| all().map(|e| (e.name, e)).collect());
     let found = BY_NAME.get(name).copied();
     found.or_else(|| BY_NAME.get(name.strip_suffix('_').filter(|_| aliases::in_place(name))?).copied())
+}
+
+const HEAD: &str = "\
+# ATen ops
+
+Every op of PyTorch that `mil convert` says in MIL, from exported programs (`.pt2`) and traced modules alike. Made from the lowerings
+in `mil-tools/src/torch/ops`: `UPDATE=1 cargo test -p mil-tools --test aten_page` renews it.
+
+All overloads of an op are meant, and so is the variant that writes to its first argument (`aten::relu_`). MIL computes with `f32`,
+`f16`, `i32` and bools: `f64` and `bf16` become `f32`, and integers of all widths `i32`, those of less than 32 bits wrapping around as in
+PyTorch.
+
+";
+
+/// All ops as a page of Markdown.
+pub(super) fn page() -> String {
+    use std::fmt::Write as _;
+    let mut page = format!("{HEAD}{} ops.\n", all().count());
+    for (title, ops) in FILES {
+        let _ = writeln!(page, "\n## {title}\n");
+        for op in *ops {
+            let limits = if op.limits.is_empty() { String::new() } else { format!(": {}", op.limits) };
+            let _ = writeln!(page, "- `{}`{limits}", op.name);
+        }
+    }
+    page.push_str("\n## Refused\n\nThese MIL cannot say.\n\n");
+    for (name, way) in refused::OPS {
+        let _ = writeln!(page, "- `{name}`: {way}");
+    }
+    page
 }
 
 /// What to do about an op that MIL cannot say.

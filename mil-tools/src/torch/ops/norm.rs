@@ -54,11 +54,8 @@ fn affine(n: &mut Node<'_, '_>, x: &Value, weight: Option<&Tensor>, bias: Option
 fn native_batch_norm(n: &mut Node<'_, '_>) -> Lowered {
     let no_stats = n.overload() == "no_stats";
     let shift = if no_stats { 2 } else { 0 };
-    let (mean, variance) = if no_stats {
-        (None, None)
-    } else {
-        (n.optional(3, "running_mean")?, n.optional(4, "running_var")?)
-    };
+    let (mean, variance) =
+        if no_stats { (None, None) } else { (n.optional(3, "running_mean")?, n.optional(4, "running_var")?) };
     let training = n.bool_or(5 - shift, "training", false)?;
     let eps = n.float_or(7 - shift, "eps", 1e-5)?;
     let statistics = mean.zip(variance).filter(|_| !training);

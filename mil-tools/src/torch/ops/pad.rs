@@ -64,7 +64,9 @@ fn pad(n: &mut Node<'_, '_>, mode: &str, value: f64) -> Lowered {
     let dtype = x.dtype;
     if !dtype.is_float() {
         if dtype != DType::Bool && dtype.bits() > 16 {
-            return Err(Refusal::new(format!("MIL pads no integers of {} bits by copying", dtype.bits())).remedy("pad floats"));
+            return Err(
+                Refusal::new(format!("MIL pads no integers of {} bits by copying", dtype.bits())).remedy("pad floats")
+            );
         }
         x = n.convert(&x, DType::F32)?;
     }

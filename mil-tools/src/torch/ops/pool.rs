@@ -85,7 +85,9 @@ fn max(n: &mut Node<'_, '_>, count: usize) -> Lowered {
     let y = if dilations.iter().any(|d| *d != 1) {
         dilated(n, &x, &w, &dilations)?
     } else if w.ceil && count > 2 {
-        return Err(Refusal::new("rounds sizes up over 3 dimensions, which MIL does not").remedy("use `ceil_mode=False`"));
+        return Err(
+            Refusal::new("rounds sizes up over 3 dimensions, which MIL does not").remedy("use `ceil_mode=False`")
+        );
     } else {
         let call = mb::max_pool(&x.value, w.kernel.clone(), w.pad_type()).strides(w.strides.clone()).pad(w.pad());
         n.push(call.ceil_mode(w.ceil))?
@@ -99,7 +101,9 @@ fn dilated(n: &mut Node<'_, '_>, x: &Tensor, w: &Windows, dilations: &[i64]) -> 
     let all: i64 = w.kernel.iter().product();
     let sizes = x.fixed().filter(|_| !w.ceil && (1..=64).contains(&all));
     let Some(sizes) = sizes else {
-        return Err(Refusal::new("is dilated; MIL can say that with a fixed shape and a kernel of at most 64 elements, rounding down"));
+        return Err(Refusal::new(
+            "is dilated; MIL can say that with a fixed shape and a kernel of at most 64 elements, rounding down",
+        ));
     };
     let mut value = x.value.clone();
     if w.pads.iter().any(|p| *p > 0) {
@@ -107,7 +111,9 @@ fn dilated(n: &mut Node<'_, '_>, x: &Tensor, w: &Windows, dilations: &[i64]) -> 
         value = pad;
     }
     let places: Vec<i64> = (0..count)
-        .map(|i| (sizes[i + 2] as i64 + 2 * w.pads[i] - dilations[i] * (w.kernel[i] - 1) - 1).div_euclid(w.strides[i]) + 1)
+        .map(|i| {
+            (sizes[i + 2] as i64 + 2 * w.pads[i] - dilations[i] * (w.kernel[i] - 1) - 1).div_euclid(w.strides[i]) + 1
+        })
         .collect();
     let mut best: Option<Value> = None;
     for at in 0..all {
@@ -120,7 +126,8 @@ fn dilated(n: &mut Node<'_, '_>, x: &Tensor, w: &Windows, dilations: &[i64]) -> 
             stride.push(w.strides[i]);
         }
         let mask: Vec<bool> = (0..count + 2).map(|i| i < 2).collect();
-        let part = n.push(mb::slice_by_index(&value, begin, end).stride(stride).begin_mask(mask.clone()).end_mask(mask))?;
+        let part =
+            n.push(mb::slice_by_index(&value, begin, end).stride(stride).begin_mask(mask.clone()).end_mask(mask))?;
         best = Some(match best {
             None => part,
             Some(b) => n.push(mb::maximum(&b, &part))?,
@@ -135,10 +142,14 @@ fn avg(n: &mut Node<'_, '_>, count: usize) -> Lowered {
     let include = n.bool_or(5, "count_include_pad", true)?;
     let divisor = n.float(6, "divisor_override")?;
     if w.ceil && count > 2 {
-        return Err(Refusal::new("rounds sizes up over 3 dimensions, which MIL does not").remedy("use `ceil_mode=False`"));
+        return Err(
+            Refusal::new("rounds sizes up over 3 dimensions, which MIL does not").remedy("use `ceil_mode=False`")
+        );
     }
     if w.ceil && divisor.is_some() {
-        return Err(Refusal::new("divides by a number of its own where windows are cut off").remedy("use `ceil_mode=False`"));
+        return Err(
+            Refusal::new("divides by a number of its own where windows are cut off").remedy("use `ceil_mode=False`")
+        );
     }
     let exclude = !include && divisor.is_none();
     let call = mb::avg_pool(&x.value, w.kernel.clone(), w.pad_type()).strides(w.strides.clone()).pad(w.pad());

@@ -1,6 +1,10 @@
 //! Recurrent layers, with weights that are constants.
 
-use mil_core::{graph::Value, mb, types::{DType, Opset}};
+use mil_core::{
+    graph::Value,
+    mb,
+    types::{DType, Opset},
+};
 
 use super::{Entry, Lowered, Node};
 use crate::import::{Refusal, Tensor};
@@ -8,7 +12,8 @@ use crate::import::{Refusal, Tensor};
 const LIMITS: &str = "in `eval()` mode, of sequences of one length, with weights that are constants";
 
 pub(super) const OPS: &[Entry] = &[
-    Entry::new("aten::gru", |n| layers(n, Cell::Gru)).but("from iOS18 on; in `eval()` mode, of sequences of one length, with weights that are constants"),
+    Entry::new("aten::gru", |n| layers(n, Cell::Gru))
+        .but("from iOS18 on; in `eval()` mode, of sequences of one length, with weights that are constants"),
     Entry::new("aten::lstm", |n| layers(n, Cell::Lstm)).but(LIMITS),
     Entry::new("aten::rnn_relu", |n| layers(n, Cell::Rnn("relu"))).but(LIMITS),
     Entry::new("aten::rnn_tanh", |n| layers(n, Cell::Rnn("tanh"))).but(LIMITS),
@@ -103,7 +108,8 @@ fn layers(n: &mut Node<'_, '_>, cell: Cell) -> Lowered {
             for (d, w) in weights.iter().enumerate() {
                 let direction = if d == 0 { "forward" } else { "reverse" };
                 let (out, h) = simple(n, cell, &y, &initial[0][d], w, direction)?;
-                outs.push(out);
+                // Backwards, MIL gives the states in the order in which they come.
+                outs.push(if d == 0 { out } else { n.push(mb::reverse(&out).axes([0]))? });
                 last_h.push(h);
             }
             if outs.len() == 1 { outs.remove(0) } else { n.push(mb::concat(outs, 2))? }
@@ -141,7 +147,8 @@ fn weights_of(
     let mut next = |n: &mut Node<'_, '_>| {
         let t = params.next().ok_or_else(|| Refusal::new("has too few weights"))?;
         if t.constant().is_none() {
-            return Err(Refusal::new("its weights are computed, and MIL wants constants").remedy("make them parameters of the module"));
+            return Err(Refusal::new("its weights are computed, and MIL wants constants")
+                .remedy("make them parameters of the module"));
         }
         ordered(n, cell, &t)
     };

@@ -115,10 +115,10 @@ fn total(n: &mut Node<'_, '_>, kind: Kind) -> Lowered {
     n.one(y, x.dtype)
 }
 
-/// A dimension is one, not a list: TorchScript's number of a dtype in its place is told by how many arguments there are.
+/// A dimension is one, not a list; a dtype is named.
 fn product(n: &mut Node<'_, '_>) -> Lowered {
     let x = n.tensor(0, "self")?;
-    let whole = n.len() <= 2 && !n.named("dim");
+    let whole = n.count_of(&["dim"]).is_some_and(|count| count < 2);
     let (dim, keep, dtype) = if whole {
         (None, false, n.dtype(1, "dtype")?)
     } else {

@@ -154,7 +154,9 @@ fn upsample(n: &mut Node<'_, '_>, mode: Mode, count: usize) -> Lowered {
         }
         (_, _, Some(sizes)) => {
             let mut y = x.value.clone();
-            for (a, (from, to)) in axes.iter().zip(sizes).filter(|(a, (from, to))| from != to || a.factor.is_some_and(|f| f != 1.0)) {
+            for (a, (from, to)) in
+                axes.iter().zip(sizes).filter(|(a, (from, to))| from != to || a.factor.is_some_and(|f| f != 1.0))
+            {
                 y = one_axis(n, &y, a, mode, align, from, to)?;
             }
             y

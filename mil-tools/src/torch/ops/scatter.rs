@@ -133,7 +133,14 @@ fn index_write(n: &mut Node<'_, '_>, mode: &'static str) -> Lowered {
     put_slices(n, &x, &index, &src.value, axis, mode)
 }
 
-fn put_slices(n: &mut Node<'_, '_>, x: &Tensor, index: &Value, src: &Value, axis: usize, mode: &'static str) -> Lowered {
+fn put_slices(
+    n: &mut Node<'_, '_>,
+    x: &Tensor,
+    index: &Value,
+    src: &Value,
+    axis: usize,
+    mode: &'static str,
+) -> Lowered {
     let bools = x.dtype == DType::Bool;
     let target = if bools { n.cast(&x.value, DType::I32)? } else { x.value.clone() };
     let src = if bools { n.cast(src, DType::I32)? } else { src.clone() };

@@ -78,11 +78,20 @@ fn sizes_of(n: &mut Node<'_, '_>, val: &Val) -> Result<Vec<Size>, Refusal> {
 fn shaped(n: &mut Node<'_, '_>, x: &Tensor, sizes: &[Size]) -> Lowered {
     if sizes.len() <= RANK {
         let value = n.reshape(&x.value, sizes)?;
+        let (from, to) = (x.dims(), value.shape().map_or(&[][..], |s| s));
+        // Back from rows to what they are rows of.
+        if let Some(whole) = n.importer.rows.get(&x.value.id()).filter(|w| w.dims() == to) {
+            return Ok(vec![whole.clone().into()]);
+        }
+        if to.len() == 2 && from.len() > 2 && to.last() == from.last() {
+            n.importer.rows.insert(value.id(), x.clone());
+        }
         return n.one(value, x.dtype);
     }
     let mut sizes = sizes.to_vec();
     if let Some(open) = sizes.iter().position(|s| matches!(s, Size::Fixed(-1))) {
-        let rest: Option<Vec<i64>> = sizes.iter().map(|s| if let Size::Fixed(n) = s { Some(*n) } else { None }).collect();
+        let rest: Option<Vec<i64>> =
+            sizes.iter().map(|s| if let Size::Fixed(n) = s { Some(*n) } else { None }).collect();
         let all = x.fixed().map(|s| s.iter().product::<usize>() as i64);
         if let (Some(rest), Some(all)) = (rest, all) {
             let others: i64 = -rest.iter().product::<i64>();
@@ -195,7 +204,8 @@ fn high(n: &mut Node<'_, '_>, x: &Tensor, sizes: &[Size], perm: &[usize]) -> Low
         }
     }
     if groups.len() > RANK {
-        let message = format!("rearranges {} dimensions at once, and Core ML has tensors of rank {RANK} at most", groups.len());
+        let message =
+            format!("rearranges {} dimensions at once, and Core ML has tensors of rank {RANK} at most", groups.len());
         return Err(Refusal::new(message).remedy("rearrange in two steps"));
     }
     let mut before: Vec<usize> = (0..groups.len()).collect();
@@ -308,7 +318,10 @@ fn expand(n: &mut Node<'_, '_>) -> Lowered {
         return expand_high(n, &val, wanted);
     }
     let x = n.as_tensor(&val)?;
-    let front = wanted.len().checked_sub(x.rank()).ok_or_else(|| Refusal::new("has fewer sizes than its input has dimensions"))?;
+    let front = wanted
+        .len()
+        .checked_sub(x.rank())
+        .ok_or_else(|| Refusal::new("has fewer sizes than its input has dimensions"))?;
     let own = n.sizes(&x.value)?;
     let sizes: Vec<Size> = wanted
         .into_iter()
@@ -329,7 +342,10 @@ fn expand_high(n: &mut Node<'_, '_>, val: &Val, wanted: Vec<Size>) -> Lowered {
         Val::High { value, .. } => value.clone(),
         val => n.as_tensor(val)?,
     };
-    let front = wanted.len().checked_sub(own.len()).ok_or_else(|| Refusal::new("has fewer sizes than its input has dimensions"))?;
+    let front = wanted
+        .len()
+        .checked_sub(own.len())
+        .ok_or_else(|| Refusal::new("has fewer sizes than its input has dimensions"))?;
     let own: Vec<Size> = (0..front).map(|_| Size::Fixed(1)).chain(own).collect();
     let one = |s: &Size| matches!(s, Size::Fixed(1));
     let mut new = vec![];
@@ -347,7 +363,10 @@ fn expand_high(n: &mut Node<'_, '_>, val: &Val, wanted: Vec<Size>) -> Lowered {
         new.push(want);
     }
     if runs.len() > RANK {
-        return Err(Refusal::new(format!("repeats elements in {} dimensions, and Core ML has {RANK} at most", runs.len())));
+        return Err(Refusal::new(format!(
+            "repeats elements in {} dimensions, and Core ML has {RANK} at most",
+            runs.len()
+        )));
     }
     let (mut before, mut after) = (vec![], vec![]);
     for (repeated, run) in &runs {

@@ -153,7 +153,8 @@ fn parts(n: &mut Node<'_, '_>, x: &Tensor, axis: usize, sizes: &[i64]) -> Lowere
 
 fn known(x: &Tensor, axis: usize) -> Result<i64, Refusal> {
     let size = x.size(axis).ok_or_else(|| {
-        Refusal::new(format!("needs to know the size {axis} of its input")).remedy("convert with a fixed shape (`--input NAME=..`)")
+        Refusal::new(format!("needs to know the size {axis} of its input"))
+            .remedy("convert with a fixed shape (`--input NAME=..`)")
     })?;
     Ok(size as i64)
 }
@@ -243,11 +244,8 @@ fn roll(n: &mut Node<'_, '_>) -> Lowered {
     let shifts = n.ints(1, "shifts")?.unwrap_or_default();
     let dims = n.ints(2, "dims")?.unwrap_or_default();
     let sizes = n.sizes(&x.value)?;
-    let (mut y, dims) = if dims.is_empty() {
-        (n.reshape(&x.value, &[Size::Fixed(-1)])?, vec![0])
-    } else {
-        (x.value.clone(), dims)
-    };
+    let (mut y, dims) =
+        if dims.is_empty() { (n.reshape(&x.value, &[Size::Fixed(-1)])?, vec![0]) } else { (x.value.clone(), dims) };
     for (shift, dim) in shifts.iter().zip(&dims) {
         let t = Tensor::new(y.clone(), x.dtype);
         let axis = t.axis(*dim)?;
@@ -324,7 +322,9 @@ fn replaced(n: &mut Node<'_, '_>, x: &Tensor, src: &Tensor, shift: usize) -> Res
     } else {
         let (begin, end) = bounds(n, x, axis, 2 + shift)?;
         let step = n.int_or(4 + shift, "step", 1)?.max(1);
-        let (Size::Fixed(begin), end) = (begin, end.unwrap_or(Size::Fixed(size))) else { return Err(n.unknown("start")) };
+        let (Size::Fixed(begin), end) = (begin, end.unwrap_or(Size::Fixed(size))) else {
+            return Err(n.unknown("start"));
+        };
         let Size::Fixed(end) = end else { return Err(n.unknown("end")) };
         (begin, (end - begin + step - 1).div_euclid(step).max(0), step, src.value)
     };

@@ -40,7 +40,10 @@ fn outputs(found: Vec<Value>, dtype: DType) -> Vec<Val> {
 /// `sort(x, dim, descending)`, or with `stable` before the dimension.
 fn sort(n: &mut Node<'_, '_>) -> Lowered {
     let x = n.tensor(0, "self")?;
-    let stable = n.overload() == "stable" || n.named("stable") || n.len() == 4 || matches!(n.val(1, "dim")?, Val::Bool(_) | Val::None);
+    let stable = n.overload() == "stable"
+        || n.named("stable")
+        || n.len() == 4
+        || matches!(n.val(1, "dim")?, Val::Bool(_) | Val::None);
     let at = if stable && n.len() > 1 { 2 } else { 1 };
     let dim = n.int_or(at, "dim", -1)?;
     let descending = n.bool_or(at + 1, "descending", false)?;

@@ -184,14 +184,15 @@ fn compare(n: &mut Node<'_, '_>, holds: fn(std::cmp::Ordering) -> bool) -> Lower
         return Ok(vec![Val::Bool(x.partial_cmp(&y).is_some_and(holds))]);
     }
     let (x, y) = (n.operand(&a, DType::I32)?, n.operand(&b, DType::I32)?);
-    let z = match (holds(std::cmp::Ordering::Less), holds(std::cmp::Ordering::Equal), holds(std::cmp::Ordering::Greater)) {
-        (true, true, _) => n.push(mb::less_equal(&x, &y))?,
-        (true, false, true) => n.push(mb::not_equal(&x, &y))?,
-        (true, false, false) => n.push(mb::less(&x, &y))?,
-        (false, true, true) => n.push(mb::greater_equal(&x, &y))?,
-        (false, true, false) => n.push(mb::equal(&x, &y))?,
-        (false, false, _) => n.push(mb::greater(&x, &y))?,
-    };
+    let z =
+        match (holds(std::cmp::Ordering::Less), holds(std::cmp::Ordering::Equal), holds(std::cmp::Ordering::Greater)) {
+            (true, true, _) => n.push(mb::less_equal(&x, &y))?,
+            (true, false, true) => n.push(mb::not_equal(&x, &y))?,
+            (true, false, false) => n.push(mb::less(&x, &y))?,
+            (false, true, true) => n.push(mb::greater_equal(&x, &y))?,
+            (false, true, false) => n.push(mb::equal(&x, &y))?,
+            (false, false, _) => n.push(mb::greater(&x, &y))?,
+        };
     n.one(z, DType::Bool)
 }
 
@@ -224,7 +225,9 @@ fn truth(n: &mut Node<'_, '_>) -> Lowered {
     let x = n.val(0, "a")?;
     match x.number() {
         Some(number) => Ok(vec![Val::Bool(number != 0.0)]),
-        None => Err(Refusal::new("decides by data, and only straight-line graphs are read").remedy("use `torch.where`")),
+        None => {
+            Err(Refusal::new("decides by data, and only straight-line graphs are read").remedy("use `torch.where`"))
+        }
     }
 }
 

@@ -32,14 +32,18 @@ pub(super) const OPS: &[Entry] = &[
     Entry::new("aten::expm1", |n| float(n, expm1)),
     Entry::new("aten::floor", |n| whole(n, |n, x| n.push(mb::floor(x)))),
     Entry::new("aten::frac", |n| float(n, frac)),
-    Entry::new("aten::isfinite", |n| test(n, |n, x| {
-        let size = n.push(mb::abs(x))?;
-        n.push(mb::less(&size, f64::INFINITY))
-    })),
-    Entry::new("aten::isinf", |n| test(n, |n, x| {
-        let size = n.push(mb::abs(x))?;
-        n.push(mb::equal(&size, f64::INFINITY))
-    })),
+    Entry::new("aten::isfinite", |n| {
+        test(n, |n, x| {
+            let size = n.push(mb::abs(x))?;
+            n.push(mb::less(&size, f64::INFINITY))
+        })
+    }),
+    Entry::new("aten::isinf", |n| {
+        test(n, |n, x| {
+            let size = n.push(mb::abs(x))?;
+            n.push(mb::equal(&size, f64::INFINITY))
+        })
+    }),
     Entry::new("aten::isnan", |n| test(n, |n, x| n.push(mb::not_equal(x, x)))),
     Entry::new("aten::log", |n| float(n, |n, x| n.push(mb::log(x)))),
     Entry::new("aten::log10", |n| float(n, |n, x| logarithm(n, x, LN_10))),
@@ -60,7 +64,8 @@ pub(super) const OPS: &[Entry] = &[
         let zero = n.number_of(x.dtype, 0.0)?;
         let y = n.push(mb::less(&x.value, &zero))?;
         n.one(y, DType::Bool)
-    }).but("the sign of zero is not seen"),
+    })
+    .but("the sign of zero is not seen"),
     Entry::new("aten::sin", |n| float(n, |n, x| n.push(mb::sin(x)))),
     Entry::new("aten::sinc", |n| float(n, sinc)),
     Entry::new("aten::sinh", |n| float(n, |n, x| n.push(mb::sinh(x)))),
