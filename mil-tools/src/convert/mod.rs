@@ -16,6 +16,7 @@ use std::{
 use mil_core::{
     ir::Program,
     passes::{Context, Report},
+    weights,
 };
 use mil_runtime::cpu::reference::Evaluator;
 
@@ -25,6 +26,7 @@ use crate::{
     memory::amount,
     onnx,
     optimize::{self, Size},
+    torch,
 };
 
 pub use compare::Difference;
@@ -123,12 +125,16 @@ pub fn convert(
     Ok(Converted { warnings, reports, size, validated, times })
 }
 
-/// Reads a model of any framework that is known, told by its file.
+/// Reads a model of any framework that is known, told by what the file begins with.
 ///
 /// # Errors
 /// If it cannot be read, or not be said in MIL.
 pub fn import(from: &Path, options: &ImportOptions) -> Result<Imported, ToolError> {
-    onnx::import(from, options)
+    if torch::is_torch(&weights::Bytes::map_file(from)?) {
+        torch::import(from, options)
+    } else {
+        onnx::import(from, options)
+    }
 }
 
 fn checked(from: &Path, program: &Program) -> Result<(), ToolError> {

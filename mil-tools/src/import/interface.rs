@@ -17,6 +17,8 @@ pub(crate) enum Declared {
     Fixed(i64),
     /// A size that has a name: equal names are equal sizes.
     Named(String),
+    /// A size that has a name, within bounds.
+    Within(String, Domain),
     /// Any size.
     Open,
 }
@@ -26,7 +28,7 @@ impl Declared {
     fn key(&self, input: &str, axis: usize) -> Option<String> {
         match self {
             Declared::Fixed(_) => None,
-            Declared::Named(symbol) => Some(symbol.clone()),
+            Declared::Named(symbol) | Declared::Within(symbol, _) => Some(symbol.clone()),
             Declared::Open => Some(format!("{input}_{axis}")),
         }
     }
@@ -195,6 +197,9 @@ impl<'a> Interface<'a> {
             },
             None => match self.symbols.get(&key) {
                 Some(dim) => return Ok(dim.clone()),
+                None if let Declared::Within(_, domain) = declared => {
+                    Dim::symbol(Symbol::new(symbol_name(&key), domain.clone()))
+                }
                 None => {
                     l.warn(format!(
                         "the size {axis} of the input `{name}` may be anything, which keeps the model off the Neural Engine; \

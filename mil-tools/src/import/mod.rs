@@ -14,6 +14,7 @@ mod pixels;
 mod refusal;
 mod sizes;
 mod tensor;
+mod values;
 
 pub(crate) use fill::literal;
 pub(crate) use interface::{Declared, Interface};

@@ -30,6 +30,13 @@ pub struct ImportOptions {
     pub output_names: Vec<Rename>,
 }
 
+impl ImportOptions {
+    /// The opsets with which an import is tried, the oldest first: newer systems read older programs.
+    pub(crate) fn targets(&self) -> Vec<Opset> {
+        self.target.map_or_else(|| vec![Opset::iOS15, Opset::iOS16, Opset::iOS17, Opset::iOS18], |t| vec![t])
+    }
+}
+
 /// The shape that an input shall have.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct InputShape {

@@ -12,7 +12,6 @@ use super::{
         AttributeProto, FunctionProto, GraphProto, NodeProto, TensorProto, ValueInfoProto,
         tensor_shape_proto::dimension::Value as Size, type_proto::Value as Kind,
     },
-    values,
 };
 use crate::{
     ToolError,
@@ -24,9 +23,6 @@ const DEEPEST: usize = 64;
 
 /// Bodies and functions that are written out at each of their uses, and these in others, have no more nodes than this.
 const MOST_NODES: usize = 1 << 18;
-
-/// Where importing a model is tried, the oldest first: newer systems read older programs.
-const TARGETS: [Opset; 4] = [Opset::iOS15, Opset::iOS16, Opset::iOS17, Opset::iOS18];
 
 /// Imports a model for the target that the user wants, or for the oldest that can say it.
 pub(super) fn import(model: &Model, options: &ImportOptions) -> Result<Imported, ToolError> {
@@ -41,9 +37,8 @@ pub(super) fn import(model: &Model, options: &ImportOptions) -> Result<Imported,
     if !unknown.is_empty() {
         return Err(fail(unknown));
     }
-    let targets = options.target.map_or(TARGETS.to_vec(), |t| vec![t]);
     let mut refused = vec![];
-    for target in targets {
+    for target in options.targets() {
         let importer = Importer {
             model,
             l: Lowering::new(target),
@@ -267,11 +262,7 @@ impl<'m> Importer<'m> {
 
     /// A constant of the model as a tensor.
     pub(super) fn materialize(&mut self, constant: &Constant) -> Result<Tensor, Refusal> {
-        let (carried, moved) = values::carried(constant)?;
-        if moved > 0 && carried.count() > moved {
-            self.l.warn(format!("{moved} integers of 64 bits do not fit in 32 and became the nearest that do"));
-        }
-        Ok(Tensor::new(self.l.constant(carried), constant.dtype()))
+        self.l.materialize(constant)
     }
 
     /// Lowers nodes in their order. What a refused node would have given is known to be refused, so that each cause is told once.

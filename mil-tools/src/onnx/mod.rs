@@ -16,7 +16,6 @@ mod ops;
 mod order;
 #[cfg(test)]
 mod testing;
-mod values;
 
 /// The messages, as `proto/onnx.proto` says.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::large_enum_variant)]

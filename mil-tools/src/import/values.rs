@@ -3,11 +3,25 @@
 use half::bf16;
 use mil_core::{ir::Constant, types::DType};
 
-use crate::import::{Refusal, carrier};
+use super::{Lowering, Refusal, Tensor, carrier};
+
+impl Lowering {
+    /// A constant of the model as a tensor here.
+    ///
+    /// # Errors
+    /// If it is of a dtype that no value has, or its bytes are not there.
+    pub(crate) fn materialize(&mut self, constant: &Constant) -> Result<Tensor, Refusal> {
+        let (carried, moved) = carried(constant)?;
+        if moved > 0 && carried.count() > moved {
+            self.warn(format!("{moved} integers of 64 bits do not fit in 32 and became the nearest that do"));
+        }
+        Ok(Tensor::new(self.constant(carried), constant.dtype()))
+    }
+}
 
 /// A constant as the values here carry it: `i64` as `i32`, `f64` and `bf16` as `f32`. Gives also how many numbers did not
 /// fit and were moved to the nearest that does: "as many as there are" is often said with the largest `i64`.
-pub(super) fn carried(c: &Constant) -> Result<(Constant, usize), Refusal> {
+fn carried(c: &Constant) -> Result<(Constant, usize), Refusal> {
     let none = || Refusal::new(format!("MIL has no values of {}", c.dtype()));
     let to = carrier(c.dtype()).ok_or_else(none)?;
     if to == c.dtype() {

@@ -1,0 +1,339 @@
+//! Resizing and sampling.
+//!
+//! Sizes that are known are resized by MIL's ops where these compute the same, and else along one dimension after the other: by
+//! indices, or by a product with a matrix of weights.
+
+use mil_core::{
+    graph::Value,
+    ir::Constant,
+    mb,
+    types::{DType, Opset},
+};
+
+use super::{Entry, Lowered, Node, gather::slices};
+use crate::{
+    import::{Refusal, Size, Tensor},
+    torch::val::Val,
+};
+
+pub(super) const OPS: &[Entry] = &[
+    Entry::new("aten::_upsample_bicubic2d_aa", |n| upsample(n, Mode::Smooth(Filter::Cubic), 2)),
+    Entry::new("aten::_upsample_bilinear2d_aa", |n| upsample(n, Mode::Smooth(Filter::Linear), 2)),
+    Entry::new("aten::_upsample_nearest_exact1d", |n| upsample(n, Mode::NearestExact, 1)),
+    Entry::new("aten::_upsample_nearest_exact2d", |n| upsample(n, Mode::NearestExact, 2)),
+    Entry::new("aten::_upsample_nearest_exact3d", |n| upsample(n, Mode::NearestExact, 3)),
+    Entry::new("aten::channel_shuffle", channel_shuffle),
+    Entry::new("aten::native_channel_shuffle", channel_shuffle),
+    Entry::new("aten::grid_sampler", grid_sampler).but("of images, not bicubic"),
+    Entry::new("aten::grid_sampler_2d", grid_sampler).but("not bicubic"),
+    Entry::new("aten::pixel_shuffle", |n| {
+        let (x, factor) = (n.tensor(0, "self")?, n.int(1, "upscale_factor")?);
+        let (value, single) = image(n, &x)?;
+        let y = n.push(mb::pixel_shuffle(&value, factor))?;
+        let y = if single { n.squeeze(&y, &[0])? } else { y };
+        n.one(y, x.dtype)
+    }),
+    Entry::new("aten::pixel_unshuffle", pixel_unshuffle),
+    Entry::new("aten::upsample_bicubic2d", |n| upsample(n, Mode::Cubic, 2)),
+    Entry::new("aten::upsample_bilinear2d", |n| upsample(n, Mode::Linear, 2)),
+    Entry::new("aten::upsample_linear1d", |n| upsample(n, Mode::Linear, 1)),
+    Entry::new("aten::upsample_nearest1d", |n| upsample(n, Mode::Nearest, 1)),
+    Entry::new("aten::upsample_nearest2d", |n| upsample(n, Mode::Nearest, 2)),
+    Entry::new("aten::upsample_nearest3d", |n| upsample(n, Mode::Nearest, 3)),
+    Entry::new("aten::upsample_trilinear3d", |n| upsample(n, Mode::Linear, 3)),
+];
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Filter {
+    Linear,
+    Cubic,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Nearest,
+    NearestExact,
+    Linear,
+    Cubic,
+    /// With a filter that is wider where the image becomes smaller.
+    Smooth(Filter),
+}
+
+/// How one dimension is resized.
+struct Axis {
+    axis: usize,
+    from: Size,
+    to: Size,
+    /// The factor, if the module says it.
+    factor: Option<f64>,
+}
+
+impl Axis {
+    /// The distance of sampled points (source: ATen's `area_pixel_compute_scale`).
+    fn step(&self, from: i64, to: i64) -> f32 {
+        match self.factor {
+            Some(factor) if factor > 0.0 => (1.0 / factor) as f32,
+            _ => from as f32 / to as f32,
+        }
+    }
+
+    /// How many times as large it becomes, if that is a whole number.
+    fn whole(&self) -> Option<i64> {
+        if let (Size::Fixed(from), Size::Fixed(to)) = (&self.from, &self.to) {
+            let times = (*from > 0 && to % from == 0).then(|| to / from)?;
+            return self.factor.is_none_or(|f| f == times as f64).then_some(times);
+        }
+        self.factor.filter(|f| f.fract() == 0.0 && *f >= 1.0).map(|f| f as i64)
+    }
+}
+
+fn axes(n: &mut Node<'_, '_>, x: &Tensor, count: usize, scales: usize) -> Result<Vec<Axis>, Refusal> {
+    let sizes = n.dims(1, "output_size")?;
+    let mut factors: Vec<Option<f64>> = vec![None; count];
+    match n.val(scales, "scale_factors")? {
+        Val::List(items) => {
+            for (factor, item) in factors.iter_mut().zip(items) {
+                *factor = item.number();
+            }
+        }
+        _ if n.named("scale_factors") => {}
+        _ => {
+            let names = match count {
+                1 => &["scales"][..],
+                2 => &["scales_h", "scales_w"],
+                _ => &["scales_d", "scales_h", "scales_w"],
+            };
+            for (i, name) in names.iter().enumerate() {
+                factors[i] = n.float(scales + i, name)?;
+            }
+        }
+    }
+    let mut all = vec![];
+    for (i, factor) in factors.into_iter().enumerate() {
+        let from = n.size(&x.value, i + 2)?;
+        let to = match (&sizes, factor, &from) {
+            (Some(sizes), _, _) => match &sizes[..] {
+                [one] => one.clone(),
+                many if many.len() == count => many[i].clone(),
+                many => return Err(Refusal::new(format!("has {} sizes for {count} dimensions", many.len()))),
+            },
+            (None, Some(factor), Size::Fixed(from)) => Size::Fixed((*from as f64 * factor).floor() as i64),
+            // Not to be asked: the op that takes factors knows.
+            (None, Some(_), from) => from.clone(),
+            (None, None, _) => return Err(Refusal::new("has neither sizes nor factors")),
+        };
+        all.push(Axis { axis: i + 2, from, to, factor });
+    }
+    Ok(all)
+}
+
+fn upsample(n: &mut Node<'_, '_>, mode: Mode, count: usize) -> Lowered {
+    let x = n.float_tensor(0, "input|self")?;
+    if x.rank() != count + 2 {
+        return Err(Refusal::new(format!("its input has rank {}, not {}", x.rank(), count + 2)));
+    }
+    let nearest = matches!(mode, Mode::Nearest | Mode::NearestExact);
+    let align = !nearest && n.bool_or(2, "align_corners", false)?;
+    let axes = axes(n, &x, count, if nearest { 2 } else { 3 })?;
+    let fixed: Option<Vec<(i64, i64)>> = axes
+        .iter()
+        .map(|a| match (&a.from, &a.to) {
+            (Size::Fixed(from), Size::Fixed(to)) => Some((*from, *to)),
+            _ => None,
+        })
+        .collect();
+    let y = match (mode, &axes[..], fixed) {
+        (_, [h, w], _) if nearest && h.whole().is_some() && w.whole().is_some() => {
+            let (h, w) = (h.whole().unwrap_or(1), w.whole().unwrap_or(1));
+            n.push(mb::upsample_nearest_neighbor(&x.value).scale_factor_height(h).scale_factor_width(w))?
+        }
+        (Mode::Linear, [h, w], Some(sizes)) if align || even(h, sizes[0]) && even(w, sizes[1]) => {
+            let sampling = if align { "STRICT_ALIGN_CORNERS" } else { "UNALIGN_CORNERS" };
+            let call = mb::resize_bilinear(&x.value).target_size_height(sizes[0].1).target_size_width(sizes[1].1);
+            n.push(call.sampling_mode(sampling))?
+        }
+        (_, _, Some(sizes)) => {
+            let mut y = x.value.clone();
+            for (a, (from, to)) in
+                axes.iter().zip(sizes).filter(|(a, (from, to))| from != to || a.factor.is_some_and(|f| f != 1.0))
+            {
+                y = one_axis(n, &y, a, mode, align, from, to)?;
+            }
+            y
+        }
+        (Mode::Linear, [h, w], None) => computed(n, &x, h, w, align)?,
+        _ => {
+            return Err(Refusal::new("resizes to sizes that are not known beforehand")
+                .remedy("use `scale_factor` with whole numbers, or convert with a fixed shape (`--input NAME=..`)"));
+        }
+    };
+    n.one(y, x.dtype)
+}
+
+/// Whether the factor says no more than the sizes do.
+fn even(a: &Axis, (from, to): (i64, i64)) -> bool {
+    a.factor.is_none_or(|f| from as f64 * f == to as f64)
+}
+
+/// Bilinear, with sizes that only the run tells.
+fn computed(n: &mut Node<'_, '_>, x: &Tensor, h: &Axis, w: &Axis, align: bool) -> Result<Value, Refusal> {
+    let by_factor = |a: &Axis| a.factor.filter(|_| !n.has(1, "output_size"));
+    if let (Some(fh), Some(fw)) = (by_factor(h), by_factor(w)) {
+        let call = mb::upsample_bilinear(&x.value).scale_factor_height(fh as f32).scale_factor_width(fw as f32);
+        return n.push(call.align_corners(align));
+    }
+    n.needs(Opset::iOS17, "resizing to a size that is computed")?;
+    let mut sizes = n.sizes(&x.value)?;
+    (sizes[2], sizes[3]) = (h.to.clone(), w.to.clone());
+    let shape = n.shape_of_sizes(&sizes)?;
+    let sampling = if align { "STRICT_ALIGN_CORNERS" } else { "UNALIGN_CORNERS" };
+    n.push(mb::resize(&x.value, shape, 2).interpolation_mode("LINEAR").sampling_mode(sampling))
+}
+
+fn one_axis(
+    n: &mut Node<'_, '_>,
+    x: &Value,
+    a: &Axis,
+    mode: Mode,
+    align: bool,
+    from: i64,
+    to: i64,
+) -> Result<Value, Refusal> {
+    if from < 1 || !(1..=1 << 16).contains(&to) || from > 1 << 16 {
+        return Err(Refusal::new(format!("resizes {from} elements to {to}")));
+    }
+    let step = a.step(from, to);
+    if matches!(mode, Mode::Nearest | Mode::NearestExact) {
+        let half = if mode == Mode::Nearest { 0.0 } else { 0.5 };
+        let places: Vec<i64> = (0..to).map(|i| (((i as f32 + half) * step) as i64).min(from - 1)).collect();
+        let places = n.list(&places)?;
+        return slices(n, x, &places, a.axis);
+    }
+    let mut matrix = vec![0f32; (from * to) as usize];
+    let mut add = |k: i64, i: i64, weight: f32| matrix[(k.clamp(0, from - 1) * to + i) as usize] += weight;
+    // With aligned corners the outermost elements stay (source: ATen's `area_pixel_compute_source_index`).
+    let aligned = if to > 1 { (from - 1) as f32 / (to - 1) as f32 } else { 0.0 };
+    for i in 0..to {
+        match mode {
+            Mode::Linear => {
+                let at = if align { i as f32 * aligned } else { ((i as f32 + 0.5) * step - 0.5).max(0.0) };
+                let first = (at as i64).min(from - 1);
+                let part = (at - first as f32).clamp(0.0, 1.0);
+                add(first, i, 1.0 - part);
+                add(first + 1, i, part);
+            }
+            Mode::Smooth(filter) => smooth(filter, i, from, if align { aligned } else { step }, &mut add),
+            _ => {
+                let at = if align { i as f32 * aligned } else { (i as f32 + 0.5) * step - 0.5 };
+                let first = at.floor();
+                for k in -1..=2 {
+                    add(first as i64 + k, i, cubic(at - first - k as f32, -0.75));
+                }
+            }
+        }
+    }
+    along(n, x, a.axis, Constant::new([from as usize, to as usize], &matrix)?)
+}
+
+/// The cubic kernel (source: "Cubic convolution interpolation for digital image processing", Keys 1981).
+fn cubic(x: f32, a: f32) -> f32 {
+    let x = x.abs();
+    match x {
+        x if x <= 1.0 => ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0,
+        x if x < 2.0 => (((x - 5.0) * x + 8.0) * x - 4.0) * a,
+        _ => 0.0,
+    }
+}
+
+/// The weights of an element of a smoothed image (source: ATen's `HelperInterpBase::_compute_indices_weights_aa`).
+fn smooth(filter: Filter, i: i64, from: i64, step: f32, add: &mut impl FnMut(i64, i64, f32)) {
+    let reach = if filter == Filter::Linear { 1.0 } else { 2.0 };
+    let wide = step.max(1.0);
+    let (support, center) = (reach * wide, step * (i as f32 + 0.5));
+    let begin = ((center - support + 0.5) as i64).max(0);
+    let end = ((center + support + 0.5) as i64).min(from);
+    let weight = |k: i64| {
+        let x = (k as f32 - center + 0.5) / wide;
+        if filter == Filter::Linear { (1.0 - x.abs()).max(0.0) } else { cubic(x, -0.5) }
+    };
+    let total: f32 = (begin..end).map(weight).sum();
+    for k in begin..end {
+        add(k, i, weight(k) / total);
+    }
+}
+
+/// The product along a dimension with a matrix `[old, new]`.
+pub(super) fn along(n: &mut Node<'_, '_>, x: &Value, axis: usize, matrix: Constant) -> Result<Value, Refusal> {
+    let matrix = n.constant(matrix);
+    let matrix = n.cast(&matrix, x.dtype().unwrap_or(DType::F32))?;
+    let rank = x.shape().map_or(0, |s| s.rank());
+    let mut perm: Vec<usize> = (0..rank).collect();
+    perm.swap(axis, rank - 1);
+    let turned = n.transpose(x, &perm)?;
+    let y = n.push(mb::matmul(&turned, &matrix))?;
+    n.transpose(&y, &perm)
+}
+
+fn grid_sampler(n: &mut Node<'_, '_>) -> Lowered {
+    let (x, grid) = (n.float_tensor(0, "input")?, n.tensor(1, "grid")?);
+    if x.rank() != 4 {
+        return Err(Refusal::new(format!("samples a tensor of rank {}, and MIL samples images", x.rank())));
+    }
+    let sampling = match n.int_or(2, "interpolation_mode", 0)? {
+        0 => "bilinear",
+        1 => "nearest",
+        _ => return Err(Refusal::new("samples in the bicubic way, which MIL does not").remedy("use `bilinear`")),
+    };
+    let align = n.bool_or(4, "align_corners", false)?;
+    let padding = match n.int_or(3, "padding_mode", 0)? {
+        0 => "constant",
+        1 => "border",
+        // Mirrored at the centers of the outermost elements, or at their edges.
+        _ if align => "reflection",
+        _ => "symmetric",
+    };
+    let call = mb::resample(&x.value, &grid.value, sampling, padding, 0.0, "normalized_minus_one_to_one", align);
+    let y = n.push(call)?;
+    n.one(y, x.dtype)
+}
+
+/// A tensor of rank 3 as an image with a batch, and whether it was one.
+fn image(n: &mut Node<'_, '_>, x: &Tensor) -> Result<(Value, bool), Refusal> {
+    if x.rank() == 3 {
+        return Ok((n.expand_dims(&x.value, &[0])?, true));
+    }
+    Ok((x.value.clone(), false))
+}
+
+/// Blocks of pixels become channels.
+fn pixel_unshuffle(n: &mut Node<'_, '_>) -> Lowered {
+    let (x, factor) = (n.tensor(0, "self")?, n.int(1, "downscale_factor")?);
+    let (value, single) = image(n, &x)?;
+    let sizes = n.sizes(&value)?;
+    if sizes.len() != 4 || factor < 1 {
+        return Err(Refusal::new("is of images `[N, C, H, W]`"));
+    }
+    let (h, w) = (super::conv::known_size(&sizes[2])? / factor, super::conv::known_size(&sizes[3])? / factor);
+    // Batch and channels stay together: ranks above 5 are not there.
+    let outer = n.product(&sizes[..2])?;
+    let fixed = Size::Fixed;
+    let y = n.reshape(&value, &[outer, fixed(h), fixed(factor), fixed(w), fixed(factor)])?;
+    let y = n.transpose(&y, &[0, 2, 4, 1, 3])?;
+    let channels = n.product(&[sizes[1].clone(), fixed(factor * factor)])?;
+    let y = n.reshape(&y, &[sizes[0].clone(), channels, fixed(h), fixed(w)])?;
+    let y = if single { n.squeeze(&y, &[0])? } else { y };
+    n.one(y, x.dtype)
+}
+
+/// Channels in groups, the groups changing places with what is in them.
+fn channel_shuffle(n: &mut Node<'_, '_>) -> Lowered {
+    let (x, groups) = (n.tensor(0, "self")?, n.int(1, "groups")?.max(1));
+    let sizes = n.sizes(&x.value)?;
+    let channels = x.size(1).ok_or_else(|| Refusal::new("needs to know the number of channels"))? as i64;
+    let parts = [Size::Fixed(groups), Size::Fixed(channels / groups), Size::Fixed(-1)];
+    let rows: Vec<Size> = [sizes[0].clone()].into_iter().chain(parts).collect();
+    let y = n.reshape(&x.value, &rows)?;
+    let y = n.transpose(&y, &[0, 2, 1, 3])?;
+    let y = n.reshape(&y, &sizes)?;
+    n.one(y, x.dtype)
+}
