@@ -12,6 +12,7 @@ LENGTH = 128
 
 
 class Layer(nn.Module):
+    # Shapes are numbers: coremltools 9 fails at sizes that are traced, with the newest numpy.
     def __init__(self, width, heads, inner):
         super().__init__()
         self.heads = heads
@@ -20,11 +21,11 @@ class Layer(nn.Module):
         self.up, self.down = nn.Linear(width, inner), nn.Linear(inner, width)
 
     def forward(self, x, mask):
-        batch, length, width = x.shape
+        width = self.out.out_features
         each = width // self.heads
-        q, k, v = (f(x).view(batch, length, self.heads, each).transpose(1, 2) for f in (self.query, self.key, self.value))
+        q, k, v = (f(x).view(1, -1, self.heads, each).transpose(1, 2) for f in (self.query, self.key, self.value))
         attention = torch.softmax(q @ k.transpose(-1, -2) / math.sqrt(each) + mask, -1)
-        x = self.norm1(x + self.out((attention @ v).transpose(1, 2).reshape(batch, length, width)))
+        x = self.norm1(x + self.out((attention @ v).transpose(1, 2).reshape(1, -1, width)))
         return self.norm2(x + self.down(nn.functional.gelu(self.up(x))))
 
 
@@ -38,7 +39,7 @@ class MiniLM(nn.Module):
         self.layers = nn.ModuleList(Layer(width, heads, inner) for _ in range(layers))
 
     def forward(self, ids, mask):
-        x = self.norm(self.words(ids) + self.positions.weight[: ids.shape[1]] + self.types.weight[0])
+        x = self.norm(self.words(ids) + self.positions.weight[:LENGTH] + self.types.weight[0])
         present = mask.to(x.dtype)
         for layer in self.layers:
             x = layer(x, (1 - present[:, None, None, :]) * -10000.0)
