@@ -161,6 +161,25 @@ mod tests {
     }
 
     #[test]
+    fn what_the_check_refuses_is_not_put_in_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.mlpackage");
+        let names = || std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect::<Vec<_>>();
+        let p = program();
+        let refuse = |written: &Path| {
+            assert_eq!(constants(&Program::load(written).unwrap()), constants(&p));
+            Err(PackageError::new(written, "is not liked"))
+        };
+        assert!(p.save_checked(&path, refuse).unwrap_err().to_string().contains("is not liked"));
+        assert!(names().is_empty());
+        p.save(&path).unwrap();
+        let before = std::fs::read(path.join("Manifest.json")).unwrap();
+        assert!(p.save_checked(&path, refuse).is_err());
+        assert_eq!((std::fs::read(path.join("Manifest.json")).unwrap(), names().len()), (before, 1));
+        p.save_checked(&path, |_| Ok::<_, PackageError>(())).unwrap();
+    }
+
+    #[test]
     fn an_unattached_weight_is_not_saved() {
         let dir = tempfile::tempdir().unwrap();
         let mut g = Graph::new("main", Opset::iOS17);

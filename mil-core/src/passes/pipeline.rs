@@ -223,6 +223,20 @@ mod tests {
     }
 
     #[test]
+    fn progress_is_told_pass_by_pass() {
+        use crate::{graph::Graph, mb, types::*};
+        let mut g = Graph::new("main", Opset::iOS16);
+        let x = g.input("x", TensorType::new(DType::F32, [2]));
+        let y = g.push(mb::relu(&x)).unwrap();
+        let p = g.finish([("y", y)]).unwrap();
+        let (mut told, pipeline) = (vec![], Pipeline::parse("noop_elimination,dead_code_elimination").unwrap());
+        let (same, reports) =
+            pipeline.run_owned(p.clone(), &Context::default(), &mut |pass, part| told.push((pass, part))).unwrap();
+        assert_eq!(told, [("noop_elimination", 0.0), ("dead_code_elimination", 0.5)]);
+        assert_eq!((same, reports.len()), (p, 2));
+    }
+
+    #[test]
     fn names_are_parsed() {
         assert!(Pipeline::parse("noop_elimination, nothing").unwrap_err().starts_with("there is no pass `nothing`; "));
         let twice = Pipeline::parse("noop_elimination, dead_code_elimination,noop_elimination").unwrap();

@@ -18,21 +18,21 @@ pub(super) fn read_all(files: &[PathBuf]) -> Result<Vec<Sample>, ToolError> {
     files.iter().map(|f| read(f)).collect()
 }
 
-/// Made-up inputs, in the sizes that are tried one after another until the model takes them: the declared ones, and for sizes that may
-/// be anything, larger ones.
-pub(super) fn made_up_samples(model: &Model) -> Vec<Result<Sample, ToolError>> {
-    let declared = || -> Result<Sample, ToolError> {
-        let shapes = model.input_shapes(Vec::<(String, Vec<usize>)>::new())?;
-        sample(model, &shapes)
-    };
-    let mut all = vec![declared()];
-    if model.inputs().iter().any(|i| i.ty.shape.iter().any(|d| d.fixed().is_none())) {
-        all.extend([16, 64, 256].map(|size| {
-            let shapes: Vec<Vec<usize>> = model.inputs().iter().map(|i| sized(i, size)).collect();
-            sample(model, &shapes)
-        }));
-    }
-    all
+/// Made-up inputs, which are tried one after another until the model takes them. Integers are 1, which is a place in most tables and
+/// says in a mask that something is there, or else 0. Sizes are the declared ones, and where they may be anything, then larger ones.
+pub(super) fn made_up_samples(model: &Model) -> impl Iterator<Item = Result<Sample, ToolError>> + '_ {
+    let flexible = model.inputs().iter().any(|i| i.ty.shape.iter().any(|d| d.fixed().is_none()));
+    let sizes = [None, Some(16), Some(64), Some(256)];
+    let sizes = sizes.into_iter().take(if flexible { 4 } else { 1 });
+    let integers = model.inputs().iter().any(|i| !i.ty.dtype.is_float());
+    let numbers = [1, 0].into_iter().take(if integers { 2 } else { 1 });
+    sizes.flat_map(move |size| numbers.clone().map(move |n| (size, n))).map(|(size, n)| {
+        let shapes = match size {
+            None => model.input_shapes(Vec::<(String, Vec<usize>)>::new())?,
+            Some(size) => model.inputs().iter().map(|i| sized(i, size)).collect(),
+        };
+        sample(model, &shapes, n)
+    })
 }
 
 /// A shape whose flexible sizes are as near to this as they may be.
@@ -51,7 +51,15 @@ fn sized(info: &InputInfo, size: i64) -> Vec<usize> {
     info.ty.shape.iter().map(one).collect()
 }
 
-fn sample(model: &Model, shapes: &[Vec<usize>]) -> Result<Sample, ToolError> {
+fn sample(model: &Model, shapes: &[Vec<usize>], integer: i64) -> Result<Sample, ToolError> {
     let inputs = model.inputs().iter().zip(shapes).enumerate();
-    inputs.map(|(i, (info, shape))| Ok((info.name.clone(), made_up(info, shape, i as u64)?))).collect()
+    let one = |(i, (info, shape)): (usize, (&InputInfo, &Vec<usize>))| {
+        let tensor = made_up(info, shape, i as u64)?;
+        let tensor = match info.ty.dtype {
+            float if float.is_float() => tensor,
+            dtype => AnyTensor::from_i64(dtype, &shape[..], vec![integer; tensor.count()])?,
+        };
+        Ok((info.name.clone(), tensor))
+    };
+    inputs.map(one).collect()
 }

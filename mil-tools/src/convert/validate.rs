@@ -151,12 +151,26 @@ fn made_up_pair(reference: &Model, package: &Model) -> Result<(Sample, Outputs),
     let mut first = None;
     for sample in made_up_samples(package) {
         let tried = sample.and_then(|s| expected(reference, package, &s).map(|e| (s, e)));
+        let tried = tried.and_then(|(s, e)| match says_something(&e)? {
+            true => Ok((s, e)),
+            false => Err(ToolError::new("it gives nothing but NaN and infinity for them")),
+        });
         match tried {
             Ok(pair) => return Ok(pair),
             Err(e) => first = first.or(Some(e.line())),
         }
     }
     Err(first.unwrap_or_default())
+}
+
+/// Whether each output of floats has a number.
+fn says_something(outputs: &Outputs) -> Result<bool, ToolError> {
+    for (_, t) in outputs.iter().filter(|(_, t)| t.dtype().is_float() && t.count() > 0) {
+        if !t.to_f32()?.iter().any(|v| v.is_finite()) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// What the model gives. Its inputs stand in the order of the package's, whose names are cleaner.

@@ -1,8 +1,8 @@
 //! Single ops on constants, for passes that fold them.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, atomic::AtomicU64};
 
-use mil_core::{ir::Constant, op::Args, passes::Evaluate};
+use mil_core::{ir::Constant, op::Args, passes::Evaluate, weights::Bytes};
 
 use super::{Cx, kernel};
 use crate::{error::RunError, tensor::AnyTensor};
@@ -28,7 +28,7 @@ use crate::{error::RunError, tensor::AnyTensor};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Evaluator;
 
-/// Of weights this large that an op was computed from, in a mapped file, the pages are given back.
+/// Results this large are not copied, and of weights this large that an op was computed from, in a mapped file, the pages are given back.
 const RELEASED: usize = 1 << 20;
 
 impl Evaluate for Evaluator {
@@ -45,9 +45,25 @@ impl Evaluate for Evaluator {
     }
 }
 
-fn constant(tensor: &AnyTensor) -> Result<Constant, String> {
+/// Weights are not copied: of those of a large model there is no room for two.
+fn constant(tensor: &Arc<AnyTensor>) -> Result<Constant, String> {
     match (tensor.bytes(), tensor.as_strings()) {
-        (Some(bytes), _) => Constant::from_bytes(tensor.dtype(), tensor.shape(), bytes.to_vec()),
+        (Some(bytes), _) => {
+            let bytes = match bytes.len() {
+                RELEASED.. => Bytes::from_owner(Held(Arc::clone(tensor))),
+                _ => bytes.to_vec().into(),
+            };
+            Constant::from_bytes(tensor.dtype(), tensor.shape(), bytes)
+        }
         (None, strings) => Constant::strings(tensor.shape(), strings.unwrap_or_default().to_vec()),
+    }
+}
+
+/// A tensor as the bytes of a constant.
+struct Held(Arc<AnyTensor>);
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        self.0.bytes().unwrap_or_default()
     }
 }
