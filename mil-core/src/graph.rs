@@ -114,6 +114,8 @@ pub struct Graph {
     /// The block in which each value is defined.
     home: HashMap<ValueId, BlockId>,
     names: HashSet<String>,
+    /// For names that are taken, a number below which all are taken too.
+    numbered: HashMap<String, usize>,
     counters: BTreeMap<&'static str, usize>,
     /// Whether the function was finished before and is being changed.
     reopened: bool,
@@ -137,6 +139,7 @@ impl Graph {
             function,
             home: HashMap::new(),
             names: HashSet::new(),
+            numbered: HashMap::new(),
             counters: BTreeMap::new(),
             reopened: false,
             in_place: HashSet::new(),
@@ -379,6 +382,7 @@ impl Graph {
     fn rename(&mut self, id: ValueId, name: &str) {
         let data = &mut self.function.values[id.index()];
         self.names.remove(&data.name);
+        self.numbered.clear();
         self.names.insert(name.to_string());
         let old = std::mem::replace(&mut data.name, name.to_string());
         if let Def::Op(op, _) = data.def {
@@ -431,13 +435,24 @@ impl Graph {
 
     /// The name, or with a number if it is taken.
     fn fresh(&mut self, name: &str) -> String {
-        let mut fresh = name.to_string();
-        let mut n = 0;
-        while !self.names.insert(fresh.clone()) {
-            fresh = format!("{name}_{n}");
-            n += 1;
-        }
+        let fresh = self.free(name.to_string());
+        self.names.insert(fresh.clone());
         fresh
+    }
+
+    /// The name, or with the first number that makes it another one if it is taken.
+    fn free(&mut self, name: String) -> String {
+        if !self.names.contains(&name) {
+            return name;
+        }
+        let mut n = self.numbered.get(&name).copied().unwrap_or(0);
+        let mut free = format!("{name}_{n}");
+        while self.names.contains(&free) {
+            n += 1;
+            free = format!("{name}_{n}");
+        }
+        self.numbered.insert(name, n);
+        free
     }
 
     fn op_name(&mut self, def: &'static OpDef, name: Option<&str>) -> String {
@@ -449,11 +464,7 @@ impl Graph {
                 format!("{}_{}", def.name, *n - 1)
             }
         };
-        if !self.names.contains(&wanted) {
-            return wanted;
-        }
-        let free = (0..).map(|n| format!("{wanted}_{n}")).find(|n| !self.names.contains(n));
-        free.unwrap_or(wanted)
+        self.free(wanted)
     }
 
     fn current(&self) -> BlockId {

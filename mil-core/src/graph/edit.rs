@@ -28,6 +28,7 @@ impl Graph {
             function,
             home,
             names,
+            numbered: HashMap::new(),
             counters: BTreeMap::new(),
             reopened: true,
             in_place: HashSet::new(),

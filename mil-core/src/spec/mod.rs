@@ -38,6 +38,7 @@ pub(crate) mod features;
 pub mod scan;
 pub(crate) mod types;
 pub mod values;
+pub mod wire;
 
 pub use decode::{NoWeights, decode};
 pub use encode::encode;

@@ -36,21 +36,6 @@ fn expected(field: &FieldDescriptor) -> &'static str {
     }
 }
 
-fn found(kind: Kind) -> String {
-    match kind {
-        Kind::Map(..) => "map".into(),
-        Kind::Many(..) => "many".into(),
-        Kind::One(_) | Kind::Boxed(..) => "message".into(),
-        Kind::Texts => "texts".into(),
-        Kind::Text => "text".into(),
-        Kind::Bytes => "bytes".into(),
-        Kind::Float => "float".into(),
-        Kind::Double => "double".into(),
-        Kind::Varint => "varint".into(),
-        Kind::Packed(wire, size) => format!("packed {wire:?} {size}"),
-    }
-}
-
 fn compare(message: &MessageDescriptor, table: &'static Message, done: &mut BTreeMap<String, &'static str>) {
     if done.insert(message.full_name().to_string(), table.name).is_some() {
         return;
@@ -62,7 +47,7 @@ fn compare(message: &MessageDescriptor, table: &'static Message, done: &mut BTre
     for field in fields {
         let kind = table.fields.iter().find(|(tag, _)| *tag == field.number());
         let (_, kind) = kind.unwrap_or_else(|| panic!("{name} has a field {}", field.number()));
-        assert_eq!(expected(&field), found(*kind), "{name}.{}", field.name());
+        assert_eq!(expected(&field), kind.to_string(), "{name}.{}", field.name());
         let inner = match kind {
             Kind::One(inner) | Kind::Boxed(inner, _) | Kind::Many(inner, _) | Kind::Map(Some(inner), _) => inner,
             _ => continue,

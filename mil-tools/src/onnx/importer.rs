@@ -22,7 +22,7 @@ use crate::{
 const DEEPEST: usize = 64;
 
 /// Bodies and functions that are written out at each of their uses, and these in others, have no more nodes than this.
-const MOST_NODES: usize = 1 << 18;
+const MOST_NODES: usize = 1 << 15;
 
 /// Imports a model for the target that the user wants, or for the oldest that can say it.
 pub(super) fn import(model: &Model, options: &ImportOptions) -> Result<Imported, ToolError> {
@@ -204,6 +204,9 @@ impl<'m> Importer<'m> {
     }
 
     fn initializer(&mut self, t: &'m TensorProto) {
+        if self.frames.last().is_some_and(|f| f.contains_key(&t.name[..])) {
+            self.refusals.push(format!("the name `{}` is given to two tensors", t.name.escape_debug()));
+        }
         match self.model.constant(t) {
             Ok(c) => self.bind(&t.name, Slot::Stored(c)),
             Err(r) => {
@@ -290,6 +293,7 @@ impl<'m> Importer<'m> {
                     }
                     given
                 }
+                Some(Err(r)) if r.message.is_empty() => vec![],
                 Some(Err(r)) => {
                     self.refusals.push(format!("{}: {r}", place(node)));
                     vec![]
@@ -344,7 +348,11 @@ impl<'m> Importer<'m> {
         let opset = self.opset;
         self.opset = version.unwrap_or(opset);
         self.nodes(&f.node, &attributes);
-        let outputs = f.output.iter().map(|name| self.tensor(name)).collect();
+        let told = f.output.iter().any(|name| matches!(self.slot(name), Some(Slot::Refused)));
+        let outputs = match told {
+            true => Err(Refusal::new("")),
+            false => f.output.iter().map(|name| self.tensor(name)).collect(),
+        };
         (self.frames, self.opset) = (caller, opset);
         self.depth -= 1;
         outputs
@@ -368,7 +376,7 @@ impl<'m> Importer<'m> {
     /// Lowers a body into the block that is open now.
     ///
     /// # Errors
-    /// If an output was refused; why is told with the node concerned.
+    /// If an output was refused: without a message, since why is told with the node concerned.
     pub(super) fn body(&mut self, graph: &'m GraphProto, inputs: Vec<Tensor>, outer: &[AttributeProto]) -> Lowered {
         self.deeper(graph.node.len())?;
         self.frames.push(HashMap::new());
@@ -377,7 +385,11 @@ impl<'m> Importer<'m> {
             self.bind(&input.name, Slot::Tensor(t, None));
         }
         self.nodes(&graph.node, outer);
-        let outputs = graph.output.iter().map(|o| self.tensor(&o.name)).collect();
+        let told = graph.output.iter().any(|o| matches!(self.slot(&o.name), Some(Slot::Refused)));
+        let outputs = match told {
+            true => Err(Refusal::new("")),
+            false => graph.output.iter().map(|o| self.tensor(&o.name)).collect(),
+        };
         self.frames.pop();
         self.depth -= 1;
         outputs

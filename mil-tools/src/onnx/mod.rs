@@ -5,15 +5,18 @@
 //!
 //! - `model.rs` reads files and tensors; `proto.rs` has the messages, generated from `proto/onnx.proto`.
 //! - `importer.rs` goes through the graphs; `node.rs` is what a lowering sees of a node.
-//! - `order.rs` puts nodes into an order in which they can run.
+//! - `scan.rs` looks at a file before it is decoded; `order.rs` puts nodes into an order in which they can run.
 //! - `ops/` has the lowerings, a file per concept; [`ops`](ops()) lists what there is.
 
 mod importer;
 mod list;
 mod model;
+#[cfg(test)]
+mod mutations;
 mod node;
 mod ops;
 mod order;
+mod scan;
 #[cfg(test)]
 mod testing;
 

@@ -24,6 +24,7 @@ impl Model {
     pub(super) fn open(path: &Path) -> Result<Model, ToolError> {
         let file = weights::Bytes::map_file(path)?;
         let wrong = |what: String| ToolError::new(format!("`{}`: {what}", path.display()));
+        super::scan::scan(&file).map_err(|e| wrong(format!("is no ONNX model: {e}")))?;
         let bytes = bytes::Bytes::from_owner(file.clone());
         let message = ModelProto::decode(bytes).map_err(|e| wrong(format!("is no ONNX model: {e}")))?;
         if message.graph.is_none() {

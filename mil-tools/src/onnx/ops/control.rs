@@ -54,8 +54,15 @@ fn branch(n: &mut Node<'_, '_>) -> Lowered {
             Ok((outputs.iter().map(|t| t.value.clone()).collect(), outputs))
         })
     };
-    let (yes, given) = one(n, "then_branch")?;
-    let (no, others) = one(n, "else_branch")?;
+    let both = [one(n, "then_branch"), one(n, "else_branch")];
+    let told = both.iter().any(|b| b.as_ref().is_err_and(|r| r.message.is_empty()));
+    let [Ok((yes, given)), Ok((no, others))] = both else {
+        let refused = || {
+            Refusal::new("one of its branches was refused, and its condition is not known")
+            .remedy("if that is decided by an input or its sizes, `--constant NAME=..` or `--input NAME=..` leaves the branch out")
+        };
+        return Err(both.into_iter().find_map(Result::err).filter(|_| !told).unwrap_or_else(refused));
+    };
     if given.len() != others.len() {
         return Err(Refusal::new(format!("its branches give {} and {} tensors", given.len(), others.len())));
     }
@@ -63,7 +70,7 @@ fn branch(n: &mut Node<'_, '_>) -> Lowered {
         if a.rank() != b.rank() || a.value.dtype() != b.value.dtype() {
             let (a, b) = (a.value.ty(), b.value.ty());
             return Err(Refusal::new(format!("its branches give {a} and {b} as output {i}")).remedy(
-                "MIL's branches agree in rank: fix the condition with `--constant NAME=..` if it is an input",
+                "MIL's branches agree in rank: if inputs or their sizes decide, fix them with `--constant NAME=..` or `--input NAME=..`",
             ));
         }
     }

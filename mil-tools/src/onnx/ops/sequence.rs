@@ -167,8 +167,8 @@ fn map(n: &mut Node<'_, '_>) -> Lowered {
     let body = n.graph_attr("body")?;
     let first = n.list(0)?;
     let mut given: Vec<Vec<Tensor>> = vec![vec![]; n.outputs()];
-    for i in 0..first.len() {
-        let mut inputs = vec![first[i].clone()];
+    for (i, element) in first.into_iter().enumerate() {
+        let mut inputs = vec![element];
         for other in 1..n.inputs() {
             if n.is_list(other) {
                 let element = n.list(other)?.get(i).cloned();

@@ -110,7 +110,7 @@ fn unique(n: &mut Node<'_, '_>) -> Lowered {
     let list = n.reshape(&x.value, &[Size::Fixed(-1)])?;
     let list = if bools { n.cast(&list, DType::I32)? } else { list };
     let count = n.size(&list, 0)?;
-    if list.shape().and_then(|s| s.get(0)).is_some_and(|d: &Dim| d.is(0)) {
+    if list.shape().and_then(|s| s.first()).is_some_and(|d: &Dim| d.is(0)) {
         return Err(Refusal::new("finds equal elements of an empty tensor"));
     }
     let order = n.push(mb::argsort(&list).axis(0i64).ascending(true))?;
