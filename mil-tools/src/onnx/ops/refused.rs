@@ -3,5 +3,9 @@
 /// Names with ways out, sorted.
 pub(super) const OPS: &[(&str, &str)] = &[
     ("ImageDecoder", "decode images before the model: Core ML takes pictures as inputs (`--image name:rgb`)"),
+    (
+        "MaxRoiPool",
+        "MIL has no pooling over computed regions: use `RoiAlign` in its place, with a `sampling_ratio` above 0",
+    ),
     ("StringNormalizer", "MIL has no ops on text: normalize it before the model"),
 ];

@@ -162,7 +162,7 @@ fn request(n: &mut Node<'_, '_>, x: &Tensor) -> Result<Option<Request>, Refusal>
 }
 
 /// What the last two dimensions become; `None` if others change too, or there is no image.
-fn last_two<'a>(axes: &'a [Axis], rank: usize) -> Option<[Option<&'a Axis>; 2]> {
+fn last_two(axes: &[Axis], rank: usize) -> Option<[Option<&Axis>; 2]> {
     let find = |axis: usize| axes.iter().find(|a| a.axis == axis);
     (rank >= 3 && axes.iter().all(|a| a.axis + 2 >= rank)).then(|| [find(rank - 2), find(rank - 1)])
 }
@@ -213,18 +213,21 @@ fn nearest(n: &mut Node<'_, '_>, x: &Value, rule: &Rule, axes: &[Axis]) -> Resul
     Ok(x)
 }
 
+/// Where the point of an element lies, by its index, the old size and the new one.
+type Place = fn(f64, f64, f64) -> f64;
+
 /// MIL's bilinear ops, if they are it.
 fn bilinear(n: &mut Node<'_, '_>, x: &Value, rule: &Rule, axes: &[Axis]) -> Result<Option<Value>, Refusal> {
     let rank = x.shape().map_or(0, |s| s.rank());
     let Some(image) = last_two(axes, rank).filter(|_| !axes.is_empty() && rule.is_plain_linear()) else {
         return Ok(None);
     };
-    let modes: [(&str, fn(f64, f64, f64) -> f64); 3] = [
+    let modes: [(&str, Place); 3] = [
         ("UNALIGN_CORNERS", |i, size, out| (i + 0.5) * size / out - 0.5),
         ("STRICT_ALIGN_CORNERS", |i, size, out| if out > 1.0 { i * (size - 1.0) / (out - 1.0) } else { 0.0 }),
         ("DEFAULT", |i, size, out| i * size / out),
     ];
-    let is = |a: &Axis, place: fn(f64, f64, f64) -> f64| {
+    let is = |a: &Axis, place: Place| {
         let (size, out) = (a.size as f64, a.out as f64);
         let within = |v: f64| v.clamp(0.0, size - 1.0);
         (0..a.out)
