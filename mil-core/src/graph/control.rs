@@ -77,6 +77,14 @@ impl Graph {
         inputs
     }
 
+    /// Adds one more input to an open block, of this type. If the name is taken it gets a number.
+    pub fn block_input(&mut self, block: BlockId, name: &str, ty: Type) -> Value {
+        let position = self.function.block(block).inputs.len();
+        let value = self.define(name, ty, Def::BlockInput(block, position), block);
+        self.function.blocks[block.index()].inputs.push(value.id());
+        value
+    }
+
     /// Closes the innermost open block, which gives these values.
     ///
     /// # Errors

@@ -123,10 +123,12 @@ pub(crate) fn identity_def() -> &'static OpDef {
     control::Identity::DEF
 }
 
-pub(crate) fn cond_def() -> &'static OpDef {
+/// `cond`, which has no constructor: it is pushed with its blocks.
+pub fn cond_def() -> &'static OpDef {
     control::Cond::DEF
 }
 
-pub(crate) fn while_loop_def() -> &'static OpDef {
+/// `while_loop`, which has no constructor: it is pushed with its blocks.
+pub fn while_loop_def() -> &'static OpDef {
     control::WhileLoop::DEF
 }

@@ -7,7 +7,7 @@ use mil_core::{ir::Constant, types::Opset};
 use super::{
     model::{self, Model},
     node::{Lowered, Node},
-    ops,
+    ops, order,
     proto::{
         AttributeProto, FunctionProto, GraphProto, NodeProto, TensorProto, ValueInfoProto,
         tensor_shape_proto::dimension::Value as Size, type_proto::Value as Kind,
@@ -21,6 +21,9 @@ use crate::{
 
 /// Functions that call functions, and bodies inside of bodies, go no deeper.
 const DEEPEST: usize = 64;
+
+/// Bodies and functions that are written out at each of their uses, and these in others, have no more nodes than this.
+const MOST_NODES: usize = 1 << 18;
 
 /// Where importing a model is tried, the oldest first: newer systems read older programs.
 const TARGETS: [Opset; 4] = [Opset::iOS15, Opset::iOS16, Opset::iOS17, Opset::iOS18];
@@ -49,6 +52,8 @@ pub(super) fn import(model: &Model, options: &ImportOptions) -> Result<Imported,
             frames: vec![],
             refusals: vec![],
             depth: 0,
+            given: vec![],
+            lowered: 0,
         };
         match importer.whole(graph, options) {
             Ok(imported) => return Ok(imported),
@@ -105,11 +110,15 @@ fn unknown_ops(model: &Model, graph: &GraphProto, functions: &Functions<'_>) -> 
 
 /// What a name stands for.
 #[derive(Clone, Debug)]
-enum Slot {
+pub(super) enum Slot {
     /// A constant that no lowering has asked for.
     Stored(Constant),
     /// A value; with the constant that it was made from.
     Tensor(Tensor, Option<Constant>),
+    /// Several tensors: a sequence, which is no value of the program.
+    List(Vec<Tensor>),
+    /// An optional tensor that is not there.
+    Nothing,
     /// What a refused node would have given.
     Refused,
 }
@@ -124,6 +133,10 @@ pub(super) struct Importer<'m> {
     frames: Vec<HashMap<&'m str, Slot>>,
     refusals: Vec<String>,
     depth: usize,
+    /// Outputs, by their position, of the node that is being lowered, that are no tensors.
+    given: Vec<(usize, Slot)>,
+    /// How many nodes of bodies were lowered so far.
+    lowered: usize,
 }
 
 impl<'m> Importer<'m> {
@@ -154,6 +167,11 @@ impl<'m> Importer<'m> {
                     }
                 }
             }
+        }
+        if self.l.graph().function().inputs.is_empty()
+            && let Err(r) = self.l.needs(Opset::iOS18, "a model without inputs")
+        {
+            self.refusals.push(r.to_string());
         }
         if !self.refusals.is_empty() {
             return Err(self.refusals);
@@ -206,7 +224,7 @@ impl<'m> Importer<'m> {
         }
     }
 
-    fn slot(&self, name: &str) -> Option<&Slot> {
+    pub(super) fn slot(&self, name: &str) -> Option<&Slot> {
         self.frames.iter().rev().find_map(|f| f.get(name))
     }
 
@@ -215,8 +233,13 @@ impl<'m> Importer<'m> {
         match self.slot(name)? {
             Slot::Stored(c) => Some(c.clone()),
             Slot::Tensor(t, stored) => stored.clone().or_else(|| t.constant().cloned()),
-            Slot::Refused => None,
+            Slot::List(_) | Slot::Nothing | Slot::Refused => None,
         }
+    }
+
+    /// The node that is being lowered gives something that is no tensor at this position.
+    pub(super) fn give(&mut self, output: usize, slot: Slot) {
+        self.given.push((output, slot));
     }
 
     /// What a name stands for.
@@ -230,6 +253,11 @@ impl<'m> Importer<'m> {
                 // The constant stands in the block that is open now: others do not see it.
                 self.bind(name, Slot::Tensor(t.clone(), Some(c)));
                 Ok(t)
+            }
+            Some(Slot::List(_)) => Err(Refusal::new(format!("`{}` is a list, not a tensor", name.escape_debug()))
+                .remedy("lists of tensors are known while a model is converted alone; join them in the model")),
+            Some(Slot::Nothing) => {
+                Err(Refusal::new(format!("`{}` is an optional without a tensor", name.escape_debug())))
             }
             Some(Slot::Refused) => Err(Refusal::new(format!("`{name}` was refused"))),
             None => Err(Refusal::new(format!("`{}` is used, but nothing before gives it", name.escape_debug()))
@@ -248,11 +276,29 @@ impl<'m> Importer<'m> {
 
     /// Lowers nodes in their order. What a refused node would have given is known to be refused, so that each cause is told once.
     fn nodes(&mut self, nodes: &'m [NodeProto], outer: &[AttributeProto]) {
-        for node in nodes {
+        let order = match order::order(nodes) {
+            Ok(order) => order,
+            Err(refusal) => {
+                self.refusals.push(refusal.to_string());
+                for name in nodes.iter().flat_map(|n| &n.output).filter(|name| !name.is_empty()) {
+                    self.bind(name, Slot::Refused);
+                }
+                return;
+            }
+        };
+        for node in order.into_iter().map(|i| &nodes[i]) {
             let poisoned = node.input.iter().any(|name| matches!(self.slot(name), Some(Slot::Refused)));
             let lowered = if poisoned { None } else { Some(self.node(node, outer)) };
-            let mut given = match lowered {
-                Some(Ok(given)) => given.into_iter().map(|t| Slot::Tensor(t, None)).collect(),
+            let others = std::mem::take(&mut self.given);
+            let mut given: Vec<Slot> = match lowered {
+                Some(Ok(given)) => {
+                    let mut given: Vec<Slot> = given.into_iter().map(|t| Slot::Tensor(t, None)).collect();
+                    for (i, slot) in others {
+                        given.resize(given.len().max(i + 1), Slot::Refused);
+                        given[i] = slot;
+                    }
+                    given
+                }
                 Some(Err(r)) => {
                     self.refusals.push(format!("{}: {r}", place(node)));
                     vec![]
@@ -286,7 +332,7 @@ impl<'m> Importer<'m> {
 
     /// Inlines a function of the model.
     fn call(&mut self, f: &'m FunctionProto, node: &'m NodeProto, outer: &[AttributeProto]) -> Lowered {
-        self.deeper()?;
+        self.deeper(f.node.len())?;
         let mut attributes: Vec<AttributeProto> = f.attribute_proto.clone();
         for given in &node.attribute {
             attributes.retain(|a| a.name != given.name);
@@ -313,7 +359,14 @@ impl<'m> Importer<'m> {
         outputs
     }
 
-    fn deeper(&mut self) -> Result<(), Refusal> {
+    /// Goes into a body or function of this many nodes.
+    fn deeper(&mut self, nodes: usize) -> Result<(), Refusal> {
+        self.lowered = self.lowered.saturating_add(nodes);
+        if self.lowered > MOST_NODES {
+            return Err(Refusal::new(format!(
+                "bodies and functions have more than {MOST_NODES} nodes when written out"
+            )));
+        }
         if self.depth == DEEPEST {
             return Err(Refusal::new(format!("bodies and functions are nested more than {DEEPEST} deep")));
         }
@@ -326,7 +379,7 @@ impl<'m> Importer<'m> {
     /// # Errors
     /// If an output was refused; why is told with the node concerned.
     pub(super) fn body(&mut self, graph: &'m GraphProto, inputs: Vec<Tensor>, outer: &[AttributeProto]) -> Lowered {
-        self.deeper()?;
+        self.deeper(graph.node.len())?;
         self.frames.push(HashMap::new());
         self.initializers(graph);
         for (input, t) in graph.input.iter().zip(inputs) {

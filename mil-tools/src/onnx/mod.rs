@@ -5,12 +5,14 @@
 //!
 //! - `model.rs` reads files and tensors; `proto.rs` has the messages, generated from `proto/onnx.proto`.
 //! - `importer.rs` goes through the graphs; `node.rs` is what a lowering sees of a node.
+//! - `order.rs` puts nodes into an order in which they can run.
 //! - `ops/` has the lowerings, a file per concept; [`ops`](ops()) lists what there is.
 
 mod importer;
 mod model;
 mod node;
 mod ops;
+mod order;
 mod values;
 
 /// The messages, as `proto/onnx.proto` says.

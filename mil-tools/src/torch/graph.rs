@@ -2,6 +2,8 @@
 //!
 //! Exported programs (`.pt2`) and traced modules (TorchScript) are read into this; lowerings see nothing else.
 
+use std::collections::HashSet;
+
 use mil_core::{ir::Constant, types::DType};
 
 /// A model: straight-line code.
@@ -46,7 +48,7 @@ pub(super) struct Node {
     pub(super) overload: String,
     /// Arguments by position, or by name.
     pub(super) args: Vec<(Option<String>, Arg)>,
-    /// Names of what it gives; for a list of tensors (`split`) one [`Output::List`].
+    /// Names of what it gives; for a list of tensors (`split`) that is taken apart one [`Output::List`].
     pub(super) outputs: Vec<Output>,
     /// Where it is from, for errors: the module's path or a line of source.
     pub(super) place: String,
@@ -55,9 +57,9 @@ pub(super) struct Node {
 /// What a node gives.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Output {
-    /// One value.
+    /// One value; the name is empty if there is none.
     One(String),
-    /// A list of values: each has a name if the file takes it apart (`.pt2` does); else the list has one.
+    /// A list of values that the file takes apart: each has a name. A list that it does not take apart is [`Output::One`].
     List(Vec<String>),
 }
 
@@ -74,10 +76,51 @@ pub(super) enum Arg {
     Bool(bool),
     /// Text, devices among it.
     Str(String),
-    /// `torch.float32`, or TorchScript's number of it.
+    /// `torch.float32`. TorchScript has numbers instead, which are [`Arg::Int`] here: `dtype::of_script` knows them.
     DType(DType),
     /// A value by its name: a tensor, a symbolic integer, or a list of tensors that has a name.
     Value(String),
     /// A list or tuple.
     List(Vec<Arg>),
+}
+
+impl Graph {
+    /// Removes nodes and constants that nothing needs: ops have no effects.
+    pub(super) fn prune(&mut self) {
+        let mut used = HashSet::new();
+        self.outputs.iter().for_each(|(_, arg)| arg.values(&mut used));
+        let mut kept = vec![];
+        for node in std::mem::take(&mut self.nodes).into_iter().rev() {
+            if node.outputs.iter().flat_map(Output::names).any(|name| used.contains(name)) {
+                node.args.iter().for_each(|(_, arg)| arg.values(&mut used));
+                kept.push(node);
+            }
+        }
+        kept.reverse();
+        self.nodes = kept;
+        self.constants.retain(|(name, _)| used.contains(name));
+    }
+}
+
+impl Output {
+    /// The names in it; an empty one is of nothing.
+    pub(super) fn names(&self) -> &[String] {
+        match self {
+            Output::One(name) => std::slice::from_ref(name),
+            Output::List(names) => names,
+        }
+    }
+}
+
+impl Arg {
+    /// Adds the names of values in it. Arguments are not nested deeply.
+    fn values(&self, names: &mut HashSet<String>) {
+        match self {
+            Arg::Value(name) => {
+                names.insert(name.clone());
+            }
+            Arg::List(all) => all.iter().for_each(|arg| arg.values(names)),
+            _ => {}
+        }
+    }
 }

@@ -11,22 +11,31 @@ mod cast;
 mod compare;
 mod control;
 mod conv;
+mod determinant;
+mod einsum;
 mod elementwise_binary;
 mod elementwise_unary;
 mod gather;
 mod generate;
+mod join;
 mod loss;
 mod matmul;
+mod ngrams;
 mod non_maximum_suppression;
 mod norm;
+mod pad;
 mod pool;
 mod quantize;
 mod quantized_product;
+mod rearrange;
 mod recurrent;
 mod recurrent_step;
 mod reduce;
 mod refused;
 mod resize;
+mod rounds;
+mod scatter;
+mod sequence;
 mod resize_axis;
 mod sample;
 mod shape;
@@ -66,20 +75,28 @@ const FILES: &[&[Entry]] = &[
     compare::OPS,
     control::OPS,
     conv::OPS,
+    determinant::OPS,
+    einsum::OPS,
     elementwise_binary::OPS,
     elementwise_unary::OPS,
     gather::OPS,
     generate::OPS,
+    join::OPS,
     loss::OPS,
     matmul::OPS,
+    ngrams::OPS,
     non_maximum_suppression::OPS,
     norm::OPS,
+    pad::OPS,
     pool::OPS,
     quantize::OPS,
     quantized_product::OPS,
+    rearrange::OPS,
     recurrent::OPS,
     reduce::OPS,
     resize::OPS,
+    scatter::OPS,
+    sequence::OPS,
     sample::OPS,
     shape::OPS,
     slice::OPS,
