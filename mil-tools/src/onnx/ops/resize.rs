@@ -69,6 +69,14 @@ fn resize(n: &mut Node<'_, '_>) -> Lowered {
     }
     let keep = rule.keep_aspect_ratio.then(|| aspect(n, &mut known)).transpose()?;
     debug_assert!(keep.is_none() || known.iter().all(|a| !a.exact));
+    let parts = |a: &Axis| !a.exact && (a.scale * a.size as f64).fract() != 0.0;
+    if rule.coordinates == Coordinates::AlignCorners && known.iter().any(parts) {
+        n.warn(
+            "`Resize` aligns the corners of sizes that are not whole, as ONNX's tests have it; onnxruntime rounds the sizes first. \
+             Give sizes instead of scales"
+                .into(),
+        );
+    }
     let changed = |a: &Axis| a.out != a.size || !a.is_identity(&rule);
     known.retain(changed);
     let y = if rule.mode == Mode::Nearest {
