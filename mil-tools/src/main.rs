@@ -225,11 +225,8 @@ fn execute(command: Command) -> Result<bool, ToolError> {
         Command::Bench { model, iterations, seconds, warmup, inputs, shapes, profile, json, engine } => {
             let length = iterations.map_or(bench::Length::Time(seconds), bench::Length::Iterations);
             let options = bench::Options { load: engine.into(), inputs, shapes, length, warmup, profile };
-            let bar = progress_bar();
-            let report = bench::bench(&model, &options, &mut |what, done| {
-                bar.set_message(what.to_string());
-                bar.set_position((done * PROGRESS as f64) as u64);
-            });
+            let (bar, tell) = progress_bar();
+            let report = bench::bench(&model, &options, &mut |what, done| tell(&bar, what, done));
             bar.finish_and_clear();
             let report = report?;
             say(&if json { as_json(&report)? } else { report.to_string() })?;
@@ -273,12 +270,16 @@ const PROGRESS: u64 = 1000;
 
 const BAR: &str = "{msg:17} [{bar:40}] {elapsed}";
 
-/// Drawn on stderr, if that is a terminal.
-fn progress_bar() -> ProgressBar {
+/// Drawn on stderr, if that is a terminal; and how it is told what is being done, and what part of it is done.
+fn progress_bar() -> (ProgressBar, fn(&ProgressBar, &str, f64)) {
     let style = ProgressStyle::with_template(BAR);
-    let bar = ProgressBar::new(PROGRESS);
     // The template is a constant: it is right, or a test finds it wrong.
-    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    let bar = ProgressBar::new(PROGRESS).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let tell = |bar: &ProgressBar, what: &str, done: f64| {
+        bar.set_message(what.to_string());
+        bar.set_position((done * PROGRESS as f64) as u64);
+    };
+    (bar, tell)
 }
 
 fn told(report: &run::Report) -> String {

@@ -115,16 +115,17 @@ impl fmt::Display for Optimized {
 impl Optimized {
     /// A line for each pass, what it has to say, and the summary.
     pub fn full(&self) -> String {
-        let mut text = String::new();
-        for report in &self.reports {
-            // Writing to a string does not fail.
-            let _ = writeln!(
-                text,
-                "{:8.3} ms  {}",
-                report.time.as_secs_f64() * 1e3,
-                report.to_string().replace('\n', "\n           ")
-            );
-        }
-        text + &self.to_string()
+        told(&self.reports) + &self.to_string()
     }
+}
+
+/// A line for each pass, and what it has to say.
+pub(crate) fn told(reports: &[Report]) -> String {
+    let mut text = String::new();
+    for report in reports {
+        let said = report.to_string().replace('\n', "\n           ");
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "{:8.3} ms  {said}", report.time.as_secs_f64() * 1e3);
+    }
+    text
 }

@@ -46,11 +46,24 @@ impl Program {
     /// If a weight is not attached, the program cannot be encoded, or the files cannot be written. What was at `path`
     /// before is then still there.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), PackageError> {
+        self.save_checked(path, |_| Ok::<_, PackageError>(()))
+    }
+
+    /// As [`Program::save`], but what `check` says of the complete package counts: it gets the path of a directory that is read
+    /// like a package, and only if it is content does the package go to its place.
+    ///
+    /// # Errors
+    /// As [`Program::save`], and what `check` gives. What was at `path` before is then still there, and nothing else.
+    pub fn save_checked<E: From<PackageError>>(
+        &self,
+        path: impl AsRef<Path>,
+        check: impl FnOnce(&Path) -> Result<(), E>,
+    ) -> Result<(), E> {
         let path = path.as_ref();
         let mut package = PackageWriter::create(path)?;
         let mut sink = Sink { package: &mut package, opset: self.opset, written: HashMap::new() };
         let model = encode(self, &mut sink).map_err(|e| PackageError::new(path, e.to_string()))?;
-        package.finish(&model)
+        package.finish_checked(&model, check)
     }
 }
 
@@ -99,6 +112,8 @@ impl WeightSink for Sink<'_> {
         let failed = |e: &dyn std::fmt::Display| SpecError::new(format!("the weight file cannot be written: {e}"));
         let blobs: &mut BlobWriter<BufWriter<_>> = self.package.weights().map_err(|e| failed(&e))?;
         let offset = blobs.append(dtype, count, bytes).map_err(|e| failed(&e))?;
+        // Nobody computes with it any more, or not soon: a model larger than the memory is written in passing.
+        bytes.release();
         self.written.insert(key, offset);
         Ok(Some((file, offset)))
     }

@@ -77,8 +77,29 @@ impl PackageWriter {
         self.finish_bytes(&model.encode_to_vec())
     }
 
+    /// As [`finish`](Self::finish), but what `check` says of the complete package counts: it gets the path of a directory that
+    /// [`PackageReader::open`](super::PackageReader::open) reads, and only if it is content does the package go to its destination.
+    ///
+    /// # Errors
+    /// As [`finish`](Self::finish), and what `check` gives.
+    pub fn finish_checked<E: From<PackageError>>(
+        mut self,
+        model: &spec::Model,
+        check: impl FnOnce(&Path) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.complete(&model.encode_to_vec())?;
+        check(self.dir.path())?;
+        Ok(self.commit()?)
+    }
+
     /// The same with a model that is encoded already.
     pub(super) fn finish_bytes(mut self, bytes: &[u8]) -> Result<(), PackageError> {
+        self.complete(bytes)?;
+        self.commit()
+    }
+
+    /// Writes what is not written yet.
+    fn complete(&mut self, bytes: &[u8]) -> Result<(), PackageError> {
         let failed = |error| unwritable(&self.dest, error);
         let mut weights_hash = ContentHash::new(WEIGHTS_NAME);
         if let Some(weights) = self.weights.take() {
@@ -92,7 +113,10 @@ impl PackageWriter {
         let manifest = Manifest::new(model_hash.uuid(), weights_hash.uuid());
         let manifest = manifest.to_json().map_err(|error| failed(error.into()))?;
         fs::write(self.dir.path().join(DATA).join(AUTHOR).join(MODEL_NAME), bytes).map_err(failed)?;
-        fs::write(self.dir.path().join(MANIFEST), manifest).map_err(failed)?;
+        fs::write(self.dir.path().join(MANIFEST), manifest).map_err(failed)
+    }
+
+    fn commit(self) -> Result<(), PackageError> {
         // Something else may have come there in the meantime.
         check_replaceable(&self.dest)?;
         self.dir.commit()

@@ -340,6 +340,8 @@ fn to_f16(constant: &Constant) -> Option<Halved> {
             *to = h.to_le_bytes();
         }
     }
+    // Of a mapped file both would be in memory otherwise.
+    bytes.release();
     let constant = Constant::from_bytes(DType::F16, constant.shape(), out).ok()?;
     Some(Halved { constant, saturated, lifted })
 }

@@ -95,6 +95,8 @@ fn transposed(c: &Constant) -> Option<Constant> {
             }
         }
     }
+    // Of a mapped file both would be in memory otherwise.
+    bytes.release();
     Constant::from_bytes(c.dtype(), [columns, rows], out).ok()
 }
 

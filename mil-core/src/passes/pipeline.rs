@@ -155,10 +155,27 @@ impl Pipeline {
     /// If a pass fails; the program is as it was then.
     pub fn run(&self, program: &mut Program, cx: &Context<'_>) -> Result<Vec<Report>, PassError> {
         // Constants are shared by a clone.
-        let mut changed = program.clone();
-        let valid = cfg!(debug_assertions) && validate(program).is_ok();
+        let (changed, reports) = self.run_owned(program.clone(), cx, &mut |_, _| {})?;
+        *program = changed;
+        Ok(reports)
+    }
+
+    /// Runs the passes on a program that nobody needs as it was: weights that a pass replaces go when they are replaced, unless others
+    /// share them. `progress` is told which pass begins, and what part of all is done.
+    ///
+    /// # Errors
+    /// If a pass fails; the program is lost then.
+    pub fn run_owned(
+        &self,
+        program: Program,
+        cx: &Context<'_>,
+        progress: &mut dyn FnMut(&'static str, f64),
+    ) -> Result<(Program, Vec<Report>), PassError> {
+        let mut changed = program;
+        let valid = cfg!(debug_assertions) && validate(&changed).is_ok();
         let mut reports = Vec::with_capacity(self.passes.len());
-        for pass in &self.passes {
+        for (i, pass) in self.passes.iter().enumerate() {
+            progress(pass.name(), i as f64 / self.passes.len() as f64);
             let start = Instant::now();
             let mut report = Report::new(pass.name());
             pass.program(&mut changed, cx, &mut report)?;
@@ -169,8 +186,7 @@ impl Pipeline {
                 return Err(PassError { pass: pass.name(), function: None, message });
             }
         }
-        *program = changed;
-        Ok(reports)
+        Ok((changed, reports))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Arguments of commands that have many.
 
 mod convert;
+mod parse;
 
 pub(crate) use convert::Convert;

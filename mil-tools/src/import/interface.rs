@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use mil_core::{
-    graph::{Value, identifier},
+    graph::{Value, identifier, is_identifier},
     ir::Constant,
     types::{DType, Dim, Domain, Shape, Symbol, TensorType},
 };
 
-use super::{ImportOptions, Lowering, Refusal, Tensor, carrier};
+use super::{ImportOptions, Lowering, Refusal, Rename, Tensor, carrier, ending, pixels::Pixels};
 
 /// A size of an input as the model declares it.
 #[derive(Clone, Debug)]
@@ -21,6 +21,17 @@ pub(crate) enum Declared {
     Open,
 }
 
+impl Declared {
+    /// What the size is known by, if it is no number: equal keys are equal sizes.
+    fn key(&self, input: &str, axis: usize) -> Option<String> {
+        match self {
+            Declared::Fixed(_) => None,
+            Declared::Named(symbol) => Some(symbol.clone()),
+            Declared::Open => Some(format!("{input}_{axis}")),
+        }
+    }
+}
+
 /// The inputs and outputs of the program that is made.
 #[derive(Debug)]
 pub(crate) struct Interface<'a> {
@@ -28,18 +39,25 @@ pub(crate) struct Interface<'a> {
     /// What sizes are called that the model names.
     symbols: BTreeMap<String, Dim>,
     outputs: Vec<(String, Value)>,
+    /// All inputs of the model.
     met: Vec<String>,
+    /// Those that are no constants now.
+    inputs: Vec<String>,
+    /// The input that an option meant which names none.
+    pictured: Option<String>,
+    normalized: Option<String>,
 }
 
 impl<'a> Interface<'a> {
     pub(crate) fn new(options: &'a ImportOptions) -> Interface<'a> {
-        Interface { options, symbols: BTreeMap::new(), outputs: vec![], met: vec![] }
+        let (symbols, outputs, met, inputs) = Default::default();
+        Interface { options, symbols, outputs, met, inputs, pictured: None, normalized: None }
     }
 
     /// Declares an input of the model. `sizes` is `None` if the model does not even say the rank.
     ///
     /// # Errors
-    /// If the dtype has no place in MIL, the rank is unknown, or the user's shape is of another rank or contradicts the model's.
+    /// If the dtype has no place in MIL, the rank is unknown, or what the user says of the input contradicts the model.
     pub(crate) fn input(
         &mut self,
         l: &mut Lowering,
@@ -52,13 +70,79 @@ impl<'a> Interface<'a> {
             return Err(Refusal::new(format!("the input `{name}` is of {dtype}, of which MIL has no values")));
         };
         let given = self.options.shapes.iter().find(|s| s.name == name);
-        let shape = self.shape(l, name, sizes, given.map(|g| &g.sizes[..]))?;
-        if let Some((_, numbers)) = self.options.constants.iter().find(|(n, _)| n == name) {
-            let constant = frozen(name, carried, &shape, numbers)?;
-            return Ok(Tensor::new(l.constant(constant), dtype));
+        let constant = self.options.constants.iter().find(|(n, _)| n == name);
+        let named = |i: &Option<String>| i.as_deref() == Some(name);
+        let image = self.options.images.iter().any(|i| named(&i.input));
+        if given.is_none() && (image || self.options.images.iter().any(|i| i.input.is_none())) {
+            self.one_picture(name, sizes.unwrap_or_default());
         }
-        let value = l.graph().input(name, TensorType::new(carried, shape));
+        let shape = self.shape(l, name, sizes, given.map(|g| &g.sizes[..]))?;
+        if let Some((_, numbers)) = constant {
+            if image || self.options.normalizations.iter().any(|n| named(&n.input)) {
+                return Err(Refusal::new(format!("the input `{name}` is to be a constant, and a picture")));
+            }
+            return Ok(Tensor::new(l.constant(frozen(name, carried, &shape, numbers)?), dtype));
+        }
+        let called = self.name_of_input(name)?;
+        self.inputs.push(name.to_string());
+        let pixels = self.pixels(name, &shape)?;
+        l.set_name(&called);
+        let value = if pixels.image.is_some() || pixels.normalization.is_some() {
+            pixels.declare(l, (name, &called), carried, &shape)?
+        } else {
+            l.graph().input(&called, TensorType::new(carried, shape))
+        };
         Ok(Tensor::new(value, dtype))
+    }
+
+    /// What is done with the pixels of this input. An option that names no input is for the only one that may be a picture.
+    fn pixels(&mut self, name: &str, shape: &Shape) -> Result<Pixels<'a>, Refusal> {
+        let named = |i: &Option<String>| i.as_deref() == Some(name);
+        let options = self.options;
+        let mut pixels = Pixels {
+            image: options.images.iter().find(|i| named(&i.input)),
+            normalization: options.normalizations.iter().find(|n| named(&n.input)),
+        };
+        let image = options.images.iter().find(|i| i.input.is_none());
+        let normalization = options.normalizations.iter().find(|n| n.input.is_none());
+        if let Some(image) = image.filter(|_| pixels.image.is_none()) {
+            let would = Pixels { image: Some(image), ..pixels };
+            if would.fit(shape) {
+                only("--image", &mut self.pictured, name)?;
+                pixels = would;
+            }
+        }
+        if let Some(normalization) = normalization.filter(|_| pixels.normalization.is_none()) {
+            let would = Pixels { normalization: Some(normalization), ..pixels };
+            // Where there are images, it is for them.
+            let meant = options.images.is_empty() || pixels.image.is_some();
+            if meant && would.fit(shape) {
+                only("--normalize", &mut self.normalized, name)?;
+                pixels = would;
+            }
+        }
+        Ok(pixels)
+    }
+
+    /// A batch of any size is of one, where it is an image.
+    fn one_picture(&mut self, name: &str, sizes: &[Declared]) {
+        let channels = |size: &Declared| matches!(size, Declared::Fixed(1 | 3));
+        if let [batch, first, _, last] = sizes
+            && (channels(first) || channels(last))
+            && let Some(key) = batch.key(name, 0)
+        {
+            self.symbols.insert(key, Dim::from(1));
+        }
+    }
+
+    /// What an input shall be called.
+    fn name_of_input(&self, name: &str) -> Result<String, Refusal> {
+        let new = self.options.input_names.iter().find(|r| r.from.as_deref().is_none_or(|f| f == name));
+        match new {
+            Some(new) if !is_identifier(&new.to) => Err(no_name(&new.to)),
+            Some(new) => Ok(new.to.clone()),
+            None => Ok(name.to_string()),
+        }
     }
 
     fn shape(
@@ -96,17 +180,14 @@ impl<'a> Interface<'a> {
             (Some(min), Some(max)) if min == max => Some(min),
             _ => None,
         };
-        let key = match declared {
-            Declared::Fixed(n) => {
-                if let Some(given) = given.filter(|g| fixed(g) != Some(*n)) {
-                    let message = format!("`--input {name}=..` says {given} for the size {axis}, the model says {n}");
-                    return Err(Refusal::new(message));
-                }
-                return Ok(Dim::from(*n));
+        if let Declared::Fixed(n) = declared {
+            if let Some(given) = given.filter(|g| fixed(g) != Some(*n)) {
+                let message = format!("`--input {name}=..` says {given} for the size {axis}, the model says {n}");
+                return Err(Refusal::new(message));
             }
-            Declared::Named(symbol) => symbol.clone(),
-            Declared::Open => format!("{name}_{axis}"),
-        };
+            return Ok(Dim::from(*n));
+        }
+        let key = declared.key(name, axis).unwrap_or_default();
         let dim = match given {
             Some(domain) => match fixed(domain) {
                 Some(n) => Dim::from(n),
@@ -143,28 +224,127 @@ impl<'a> Interface<'a> {
     /// Ends the program.
     ///
     /// # Errors
-    /// If options name inputs that the model does not have, or the program cannot be ended.
-    pub(crate) fn finish(self, l: Lowering) -> Result<super::Imported, Refusal> {
-        let shapes = self.options.shapes.iter().map(|s| &s.name);
-        for name in shapes.chain(self.options.constants.iter().map(|(n, _)| n)) {
-            if !self.met.contains(name) {
-                let has = self.met.join("`, `");
-                return Err(Refusal::new(format!("the model has no input `{name}`")).remedy(format!("it has `{has}`")));
+    /// If options name inputs or outputs that the model does not have, an option is for models of another kind, or the program
+    /// cannot be ended.
+    pub(crate) fn finish(mut self, mut l: Lowering) -> Result<super::Imported, Refusal> {
+        self.check_inputs()?;
+        let o = self.options;
+        let given: Vec<&str> = self.outputs.iter().map(|(name, _)| &name[..]).collect();
+        for Rename { from, to } in &o.output_names {
+            match from {
+                Some(from) => there_is("output", from, &given)?,
+                None if given.len() == 1 => {}
+                None => return Err(not_one("--rename-output", "old=new", &given)),
+            }
+            if !is_identifier(to) {
+                return Err(no_name(to));
             }
         }
-        let (graph, warnings) = l.finish();
+        let called: Vec<String> = given.iter().map(|name| self.name_of_output(name)).collect();
+        for Rename { to, .. } in &o.output_names {
+            if called.iter().filter(|name| *name == to).count() > 1 {
+                return Err(Refusal::new(format!("two outputs would be called `{to}`")));
+            }
+        }
+        let ending = if o.softmax { "--softmax" } else { "--classes" };
+        if (o.softmax || o.classes.is_some()) && given.len() != 1 {
+            return Err(not_one(ending, "a model of one output", &given));
+        }
+        if o.softmax {
+            for (name, value) in &mut self.outputs {
+                *value = ending::softmax(&mut l, name, value)?;
+            }
+        }
         let mut taken: Vec<String> = vec![];
         let mut outputs = vec![];
-        for (name, value) in self.outputs {
-            let mut fresh = identifier(&name);
+        for ((name, value), called) in self.outputs.into_iter().zip(called) {
+            if let Some(classes) = &o.classes {
+                let (label, probabilities) = ending::classifier(&mut l, &name, &value, classes)?;
+                outputs.push(("classLabel".to_string(), label));
+                let called = if o.output_names.is_empty() { "classLabel_probs".to_string() } else { called };
+                outputs.push((called, probabilities));
+                continue;
+            }
+            let mut fresh = called;
             while taken.contains(&fresh) {
                 fresh.push('_');
             }
             taken.push(fresh.clone());
             outputs.push((fresh, value));
         }
+        let (graph, warnings) = l.finish();
         Ok(super::Imported { program: graph.finish(outputs)?, warnings })
     }
+
+    /// What an output shall be called.
+    fn name_of_output(&self, name: &str) -> String {
+        let new = self.options.output_names.iter().find(|r| r.from.as_deref().is_none_or(|f| f == name));
+        new.map_or_else(|| identifier(name), |new| new.to.clone())
+    }
+
+    /// Whether what the user says of inputs is of inputs that there are.
+    fn check_inputs(&self) -> Result<(), Refusal> {
+        let o = self.options;
+        let met: Vec<&str> = self.met.iter().map(|n| &n[..]).collect();
+        let inputs: Vec<&str> = self.inputs.iter().map(|n| &n[..]).collect();
+        let shapes = o.shapes.iter().map(|s| &s.name);
+        for name in shapes.chain(o.constants.iter().map(|(n, _)| n)) {
+            there_is("input", name, &met)?;
+        }
+        let images = o.images.iter().filter_map(|i| i.input.as_ref());
+        let normalizations = o.normalizations.iter().filter_map(|n| n.input.as_ref());
+        let names = o.input_names.iter().filter_map(|r| r.from.as_ref());
+        for name in images.chain(normalizations).chain(names) {
+            there_is("input", name, &inputs)?;
+        }
+        let pictures = [
+            ("--image", o.images.iter().any(|i| i.input.is_none()), &self.pictured),
+            ("--normalize", o.normalizations.iter().any(|n| n.input.is_none()), &self.normalized),
+        ];
+        for (option, asked, met) in pictures {
+            if asked && met.is_none() {
+                let message =
+                    format!("`{option}` is for an input [1, channels, height, width] or [1, height, width, channels]");
+                let remedy = format!("the model has the inputs `{}`; name the one that is meant", inputs.join("`, `"));
+                return Err(Refusal::new(message).remedy(remedy));
+            }
+        }
+        if o.input_names.iter().any(|r| r.from.is_none()) && inputs.len() != 1 {
+            return Err(not_one("--rename-input", "old=new", &inputs));
+        }
+        let called = inputs.iter().map(|name| self.name_of_input(name)).collect::<Result<Vec<_>, _>>()?;
+        for Rename { to, .. } in &o.input_names {
+            if called.iter().filter(|name| *name == to).count() > 1 {
+                return Err(Refusal::new(format!("two inputs would be called `{to}`")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An option that names no input is for one input.
+fn only(option: &str, met: &mut Option<String>, name: &str) -> Result<(), Refusal> {
+    match met.replace(name.to_string()) {
+        None => Ok(()),
+        Some(first) => Err(Refusal::new(format!("`{option}` may be for the input `{first}` or `{name}`"))
+            .remedy(format!("say which: `{option} {name}:..`"))),
+    }
+}
+
+fn there_is(what: &str, name: &str, all: &[&str]) -> Result<(), Refusal> {
+    if all.contains(&name) {
+        return Ok(());
+    }
+    let message = format!("the model has no {what} `{}`", name.escape_debug());
+    Err(Refusal::new(message).remedy(format!("it has `{}`", all.join("`, `"))))
+}
+
+fn not_one(option: &str, way: &str, all: &[&str]) -> Refusal {
+    Refusal::new(format!("`{option}` must say which is meant, of `{}`: {way}", all.join("`, `")))
+}
+
+fn no_name(name: &str) -> Refusal {
+    Refusal::new(format!("`{}` is no name: letters, digits and `_`, not starting with a digit", name.escape_debug()))
 }
 
 /// A name for a size; `?` is for those that have none.

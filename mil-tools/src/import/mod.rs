@@ -4,11 +4,13 @@
 //! An importer goes through its model's ops and has each *lowered*: said in MIL. What a lowering cannot say is a
 //! [`Refusal`]; an importer collects all of them before it gives up.
 
+mod ending;
 mod fill;
 mod interface;
 mod lowering;
 mod options;
 mod parts;
+mod pixels;
 mod refusal;
 mod sizes;
 mod tensor;
@@ -16,8 +18,8 @@ mod tensor;
 pub(crate) use fill::literal;
 pub(crate) use interface::{Declared, Interface};
 pub(crate) use lowering::Lowering;
-pub use options::{ImportOptions, InputShape};
 pub(crate) use parts::Cut;
+pub use options::{ImageInput, ImportOptions, InputShape, Normalization, Rename};
 pub use refusal::Refusal;
 pub(crate) use sizes::Size;
 pub(crate) use tensor::{Tensor, axis_of, carrier};

@@ -9,6 +9,7 @@
 //! - `ops/` has the lowerings, a file per concept; [`ops`](ops()) lists what there is.
 
 mod importer;
+mod list;
 mod model;
 mod node;
 mod ops;
@@ -23,6 +24,8 @@ mod proto {
 
 use std::path::Path;
 
+pub use list::markdown;
+
 use crate::{
     ToolError,
     import::{ImportOptions, Imported},
@@ -35,10 +38,29 @@ use crate::{
 /// concerned.
 pub fn import(path: &Path, options: &ImportOptions) -> Result<Imported, ToolError> {
     let model = model::Model::open(path)?;
-    importer::import(&model, options)
+    let mut imported = importer::import(&model, options)?;
+    let metadata = &mut imported.program.metadata;
+    metadata.description = model.message.doc_string.trim().to_string();
+    metadata.user_defined.insert("mil.source".into(), source(&model));
+    Ok(imported)
+}
+
+/// What the model says of its origin: `onnx, opset 17, by pytorch 2.7.0`.
+fn source(model: &model::Model) -> String {
+    let opset = model.opset().map_or(String::new(), |n| format!(", opset {n}"));
+    let by = [&model.message.producer_name, &model.message.producer_version].map(|s| s.trim());
+    match by.join(" ").trim() {
+        "" => format!("onnx{opset}"),
+        by => format!("onnx{opset}, by {by}"),
+    }
 }
 
 /// The ops that can be lowered, by name, with what is to be known of each.
 pub fn ops() -> Vec<(&'static str, &'static str)> {
     ops::all().map(|entry| (entry.name, entry.limits)).collect()
+}
+
+/// The ops of `ai.onnx` that MIL cannot say, with the nearest way out.
+pub fn refused_ops() -> &'static [(&'static str, &'static str)] {
+    ops::refused()
 }

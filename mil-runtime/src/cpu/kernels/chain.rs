@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::{
     binary::{Binary, Operand, binary_in},
+    scaled::scaled,
     simd::{Isa, Simd, dispatch},
     threads::{Shared, Threads},
     unary::{Unary, apply_in},
@@ -42,11 +43,11 @@ pub(crate) struct Chain {
 }
 
 /// Elements of a block.
-const BLOCK: usize = 1024;
+const BLOCK: usize = scaled(1024, 64);
 /// Rows shorter than this are taken several at once;
-const SHORT: usize = 48;
+const SHORT: usize = scaled(48, 8);
 /// those shorter than this where they follow each other anyway.
-const SHORT_RUN: usize = 512;
+const SHORT_RUN: usize = scaled(512, 32);
 
 impl Chain {
     /// A chain over tensors of a shape. Elements of `out` must not overlap.

@@ -5,6 +5,7 @@ use std::ops::Range;
 use half::f16;
 
 use super::{
+    scaled::scaled,
     simd::{Isa, Simd, dispatch},
     threads::Threads,
     view::{Loops, View, Walk},
@@ -25,9 +26,9 @@ pub(crate) struct Copy {
 }
 
 /// Elements of a part, about.
-const PART: usize = 16_384;
+const PART: usize = scaled(16_384, 512);
 /// Elements of f16 that are converted at once.
-const HALVES: usize = 4096;
+const HALVES: usize = scaled(4096, 1024);
 
 impl Copy {
     /// A copy between tensors of a shape. Elements of `to` must not overlap.

@@ -9,6 +9,7 @@ mod tests;
 
 use super::{
     epilogue::Epilogue,
+    scaled::scaled,
     simd::{Isa, Simd, dispatch},
     threads::{Shared, Threads},
     view::apart,
@@ -147,15 +148,18 @@ impl Depthwise {
         (0..d * h * w).map(at).collect()
     }
 
-    /// Rows, cut further where they are too few to share.
+    /// Rows, cut further where they are too few to share. Whole rows are better: a thread's rows are, but for those at the border, what it has
+    /// written as the product before and will read as the product behind.
     fn pieces(&self, threads: usize) -> Pieces {
         let rows: usize = self.size[..3].iter().product();
-        let enough = if threads == 1 { 1 } else { 8 * threads };
+        let enough = if threads == 1 { 1 } else { 4 * threads };
         let cut = |n: usize, least: usize, cuts: usize| n.div_ceil(cuts.clamp(1, (n / least).max(1)));
-        let channels = cut(self.channels, 64, enough.div_ceil(rows)).next_multiple_of(PADDING);
-        let parts = rows * self.channels.div_ceil(channels);
-        let pixels = cut(self.size[3], 16, enough.div_ceil(parts));
-        Pieces { rows, pixels, cuts: self.size[3].div_ceil(pixels), channels, groups: self.channels.div_ceil(channels) }
+        let channels = cut(self.channels, scaled(64, 16), enough.div_ceil(rows)).next_multiple_of(PADDING);
+        // Channels that fill no vector join the group before: a vector that ends where they do begins before them.
+        let groups = (self.channels / PADDING * PADDING).div_ceil(channels).max(1);
+        let parts = rows * groups;
+        let pixels = cut(self.size[3], scaled(16, 4), enough.div_ceil(parts));
+        Pieces { rows, pixels, cuts: self.size[3].div_ceil(pixels), channels, groups }
     }
 }
 
@@ -185,7 +189,7 @@ impl Pieces {
             x: (0..4).map(|axis| at[axis] * stride[axis] * of.input[axis]).sum(),
             y: (0..4).map(|axis| at[axis] * of.output[axis]).sum(),
             channel,
-            channels: self.channels.min(of.channels - channel),
+            channels: if group + 1 == self.groups { of.channels - channel } else { self.channels },
         }
     }
 }

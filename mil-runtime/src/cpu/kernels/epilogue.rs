@@ -398,7 +398,10 @@ mod tests {
         testing::{Parts, choices, numbers},
         *,
     };
-    use crate::cpu::kernels::simd::{Isa, dispatch};
+    use crate::cpu::kernels::{
+        scaled::testing::cases,
+        simd::{Isa, dispatch},
+    };
     use proptest::prelude::*;
 
     #[inline(always)]
@@ -430,7 +433,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(cases(64, 3))]
 
         #[test]
         fn epilogues_are_applied_in_order((choice, activation) in choices(), channels in 1usize..40, pixels in 1usize..4) {

@@ -11,6 +11,7 @@ use super::{
     epilogue::{Epilogue, Then},
     offsets::{Offsets, Rows},
     panels::{Group, PanelData, Panels, padded},
+    scaled::scaled,
     simd::{Isa, Set, Simd, dispatch, scalar::Scalar},
     threads::{Shared, Threads},
     unary,
@@ -36,13 +37,15 @@ pub(crate) struct Gemm<'a> {
 }
 
 /// How many f32 of packed weights stay in the second-level cache while rows pass: the sums wait in `y` between parts.
-const PART: usize = 24 * 1024;
+const PART: usize = scaled(24 * 1024, 512);
 /// The same where weights are widened first, for which the memory is a buffer.
-const WIDE_PART: usize = 32 * 1024;
+const WIDE_PART: usize = scaled(32 * 1024, 512);
 /// From how many times as many elements of columns as of rows on threads share the columns.
 const COLUMNS_FROM: usize = 8;
 /// How many elements of rows and results shall stay in the second-level cache while groups of columns pass.
-const BLOCK: usize = 96 * 1024;
+const BLOCK: usize = scaled(96 * 1024, 64);
+/// The fewest rows of a block.
+const LEAST: usize = scaled(48, 5);
 
 impl Gemm<'_> {
     /// Computes the product into `y`. Each element of `y` is summed by one thread, in one order.
@@ -89,7 +92,7 @@ impl Gemm<'_> {
         }
         let taps = if self.runs.len() > 1 { 3 } else { 1 };
         let touched = self.w.k / taps + self.w.n * (1 + usize::from(self.epilogue.residual.is_some()));
-        let block = if groups == 1 { rows } else { (BLOCK / touched.max(1)).max(48) };
+        let block = if groups == 1 { rows } else { (BLOCK / touched.max(1)).max(LEAST) };
         threads.run(rows, 16, &|range| {
             let mut from = range.start;
             while from < range.end {

@@ -131,14 +131,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::cpu::kernels::scaled::{scaled, testing::cases};
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 4 } else { 64 }, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(cases(64, 4))]
 
         #[test]
         fn along_each_dimension(
-            shape in prop::collection::vec(1usize..9, 1..4), picks in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0u8..5), 0..9),
-            axis in any::<prop::sample::Index>(), half in any::<bool>(), wide in 0usize..40,
+            shape in prop::collection::vec(1..scaled(9, 6), 1..4), picks in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0u8..5), 0..9),
+            axis in any::<prop::sample::Index>(), half in any::<bool>(), wide in 0..scaled(40, 10),
         ) {
             let axis = axis.index(shape.len());
             let mut shape = shape;

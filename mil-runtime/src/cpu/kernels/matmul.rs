@@ -109,16 +109,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::cpu::kernels::scaled::{scaled, testing::cases};
 
     fn numbers(count: usize, seed: usize) -> Vec<f32> {
         (0..count).map(|i| ((i * 7 + seed * 13) % 23) as f32 - 11.0).collect()
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(cases(32, 2))]
 
         #[test]
-        fn pairs_of_any_size(m in 1usize..20, k in 1usize..40, n in 1usize..70, pairs in 1usize..5, transposed in any::<bool>()) {
+        fn pairs_of_any_size(m in 1..scaled(20, 7), k in 1..scaled(40, 8), n in 1..scaled(70, 12), pairs in 1..scaled(5, 4), transposed in any::<bool>()) {
             let (x, y) = (numbers(pairs * m * k, 1), numbers(pairs * k * n, 2));
             // The results of one row stand side by side: `[m, pairs, n]`, with a gap.
             let stride = pairs * (n + 1);

@@ -18,6 +18,7 @@ pub(crate) mod pick;
 pub(crate) mod pool;
 pub(crate) mod recurrent;
 pub(crate) mod reduce;
+pub(crate) mod scaled;
 pub(crate) mod select;
 pub(crate) mod simd;
 pub(crate) mod softmax;

@@ -201,14 +201,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::cpu::kernels::scaled::{
+        scaled,
+        testing::{cases, threads},
+    };
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 4 } else { 128 }, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(cases(128, 4))]
 
         #[test]
         fn every_element_is_where_it_belongs(
-            dims in prop::collection::vec(prop::collection::vec(prop::option::weighted(0.9, 0usize..40), 0..12), 0..4),
-            even in any::<bool>(), turn in any::<bool>(), threads in 1usize..3,
+            dims in prop::collection::vec(prop::collection::vec(prop::option::weighted(0.9, 0usize..40), 0..scaled(12, 7)), 0..4),
+            even in any::<bool>(), turn in any::<bool>(), threads in threads(),
         ) {
             let sizes: Vec<usize> = dims.iter().map(Vec::len).collect();
             let table = |d: &Vec<Option<usize>>| -> Vec<usize> {

@@ -22,6 +22,7 @@ use std::{
     thread::available_parallelism,
 };
 
+use super::scaled::scaled;
 use slot::{Helper, Waiting};
 use sync::Mutex;
 
@@ -79,7 +80,8 @@ impl Threads {
         if tasks == 0 {
             return;
         }
-        let parts = self.count.min(tasks / grain.max(1));
+        // Interpreted, tasks are few and small, and races are looked for.
+        let parts = self.count.min(tasks / scaled(grain.max(1), 1));
         if parts < 2 {
             return job(0..tasks);
         }

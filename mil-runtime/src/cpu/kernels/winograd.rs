@@ -12,6 +12,7 @@ use std::ops::Range;
 
 use super::{
     epilogue::Epilogue,
+    scaled::scaled,
     simd::Isa,
     threads::{Shared, Threads},
 };
@@ -20,13 +21,13 @@ use super::{
 pub(crate) const PLANES: usize = 16;
 
 /// Elements that the planes of a block may have, in and out: 768 KB, part of an L2 cache.
-const BLOCK: usize = 192 * 1024;
+const BLOCK: usize = scaled(192 * 1024, 256);
 
 /// The same where the weights are larger than that.
-const LARGE_BLOCK: usize = 512 * 1024;
+const LARGE_BLOCK: usize = scaled(512 * 1024, 512);
 
 /// The fewest tiles of a block, so that the weights are not read for little.
-const LEAST: usize = 24;
+const LEAST: usize = scaled(24, 3);
 
 /// A product of matrices for one plane: `(plane, x, y, rows)` makes `y`, `[rows][outputs]`, of `x`, `[rows][inputs]`, and the plane's
 /// [weights](weights).

@@ -28,12 +28,20 @@ use crate::{error::RunError, tensor::AnyTensor};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Evaluator;
 
+/// Of weights this large that an op was computed from, in a mapped file, the pages are given back.
+const RELEASED: usize = 1 << 20;
+
 impl Evaluate for Evaluator {
     fn evaluate(&self, args: &Args) -> Result<Vec<Constant>, String> {
         let kernel = kernel(args.def.name).ok_or("this op cannot be run on the CPU")?;
         let bound = (kernel.bind)(args).map_err(|e| e.to_string())?;
         let outputs = bound.run(&Cx { values: &[], draws: &AtomicU64::new(0) }).map_err(|e: RunError| e.to_string())?;
-        outputs.iter().map(|v| constant(v.tensor().map_err(|e| e.to_string())?)).collect()
+        let constants = outputs.iter().map(|v| constant(v.tensor().map_err(|e| e.to_string())?)).collect();
+        let read = (0..args.def.params.len()).filter_map(|i| args.get(i)).flatten();
+        for bytes in read.filter_map(|arg| arg.known.as_ref()?.constant()?.bytes()).filter(|b| b.len() >= RELEASED) {
+            bytes.release();
+        }
+        constants
     }
 }
 

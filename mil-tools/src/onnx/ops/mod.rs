@@ -120,3 +120,8 @@ pub(super) fn find(name: &str) -> Option<&'static Entry> {
 pub(super) fn way_out(name: &str) -> Option<&'static str> {
     refused::OPS.iter().find(|(op, _)| *op == name).map(|(_, way)| *way)
 }
+
+/// The ops of `ai.onnx` that MIL cannot say.
+pub(super) fn refused() -> &'static [(&'static str, &'static str)] {
+    refused::OPS
+}

@@ -5,7 +5,14 @@ use mil_core::ops::scalar;
 use proptest::prelude::*;
 
 use super::*;
-use crate::cpu::kernels::{math::tests::ulp, unary::apply};
+use crate::cpu::kernels::{
+    math::tests::ulp,
+    scaled::{
+        scaled,
+        testing::{cases, threads},
+    },
+    unary::apply,
+};
 
 /// Numbers, some of them odd.
 fn number() -> impl Strategy<Value = f32> {
@@ -44,10 +51,13 @@ pub(crate) fn apart(shape: &[usize], keys: &[u8], gaps: &[usize], offset: usize)
 }
 
 pub(crate) fn shapes() -> impl Strategy<Value = Vec<usize>> {
+    // Rows shorter and longer than those that are taken several at once, and than blocks.
+    let long = [scaled(500, 28)..scaled(1100, 70), scaled(1000, 60)..scaled(2100, 140)];
+    let some = [1, 3, scaled(20, 4), scaled(50, 6)];
     prop_oneof![
-        8 => prop::collection::vec(prop_oneof![6 => 1usize..6, 1 => Just(0usize), 2 => 6usize..20], 0..5),
-        2 => (1usize..3, prop::sample::select(&[1usize, 3, 20, 50][..]), 500usize..1100).prop_map(|(a, b, c)| vec![a, c, b]),
-        1 => (1usize..3, 1000usize..2100).prop_map(|(a, c)| vec![a, c]),
+        8 => prop::collection::vec(prop_oneof![6 => 1usize..6, 1 => Just(0usize), 2 => 6..scaled(20, 9)], 0..scaled(5, 4)),
+        2 => (1usize..3, prop::sample::select(some.to_vec()), long[0].clone()).prop_map(|(a, b, c)| vec![a, c, b]),
+        1 => (1usize..3, long[1].clone()).prop_map(|(a, c)| vec![a, c]),
     ]
 }
 
@@ -114,7 +124,7 @@ fn filled(numbers: &[f32], count: usize) -> Vec<f32> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 3 } else { 40 }, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(40, 4))]
 
     #[test]
     fn chains_are_plain_loops(
@@ -124,9 +134,9 @@ proptest! {
         strides in prop::collection::vec(prop::sample::select(&[0usize, 0, 1, 1, 2, 3, 7][..]), 10),
         plain in prop::array::uniform3(any::<bool>()),
         numbers in prop::collection::vec(number(), 1..40),
-        stages in prop::collection::vec(stage(), 0..5),
+        stages in prop::collection::vec(stage(), 0..scaled(5, 3)),
         in_place in any::<bool>(),
-        threads in 1usize..3,
+        threads in threads(),
     ) {
         let out = apart(&shape, &keys, &gaps, gaps[0]);
         let free = |at: usize| View { offset: at, strides: strides[at..at + shape.len()].to_vec() };
@@ -175,7 +185,7 @@ proptest! {
     }
 
     #[test]
-    fn powers(x in prop::collection::vec(prop_oneof![number(), any::<u32>().prop_map(f32::from_bits)], 1..40), y in prop::sample::select(&[1f32, 2.0, 3.0, -1.0, 0.5, 0.0, 2.5, -3.0, f32::NAN][..])) {
+    fn powers(x in prop::collection::vec(prop_oneof![number(), any::<u32>().prop_map(f32::from_bits)], 1..scaled(40, 9)), y in prop::sample::select(&[1f32, 2.0, 3.0, -1.0, 0.5, 0.0, 2.5, -3.0, f32::NAN][..])) {
         let shape = [x.len()];
         for isa in Isa::available() {
             for swapped in [false, true] {

@@ -3,7 +3,13 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::cpu::kernels::chain::tests::{apart, indices, length, place, shapes};
+use crate::cpu::kernels::{
+    chain::tests::{apart, indices, length, place, shapes},
+    scaled::{
+        scaled,
+        testing::{cases, threads},
+    },
+};
 
 /// Bits that are all different: copies keep even those of NaN.
 fn pattern(i: usize) -> f32 {
@@ -25,11 +31,11 @@ fn bits(v: &[f32]) -> Vec<u32> {
 
 /// Two dimensions that are transposed, large enough for blocks, between others.
 fn transposed() -> impl Strategy<Value = Vec<usize>> {
-    (1usize..3, 1usize..70, 1usize..70, 1usize..3).prop_map(|(a, b, c, d)| vec![a, b, c, d])
+    (1..scaled(3, 2), 1..scaled(70, 20), 1..scaled(70, 20), 1..scaled(3, 2)).prop_map(|(a, b, c, d)| vec![a, b, c, d])
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 3 } else { 32 }, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(32, 4))]
 
     #[test]
     fn copies_are_plain_loops(
@@ -38,7 +44,7 @@ proptest! {
         other in prop::array::uniform5(0u8..8),
         gaps in prop::array::uniform5(0usize..4),
         broadcast in prop::collection::vec(prop::sample::select(&[0usize, 1, 1, 1, 1, 1, 2][..]), 5),
-        threads in 1usize..3,
+        threads in threads(),
     ) {
         let to = apart(&shape, &keys, &gaps, gaps[0]);
         let mut from = apart(&shape, &other, &gaps.map(|g| 3 - g), gaps[1]);

@@ -4,7 +4,8 @@ use super::{Call, Depthwise, Entry, Isa, Piece, Simd, dispatch};
 
 /// The kernel for this convolution, if it is a usual one.
 pub(super) fn entry(of: &Depthwise, isa: Isa) -> Option<Entry> {
-    // Groups of channels that `Depthwise::pieces` makes end where vectors do, but for the last, which begins a vector before its end.
+    // Groups of channels that `Depthwise::pieces` makes end where vectors do, but for the last, whose last vector begins a vector before its end:
+    // in the group, for each has a vector at least.
     if of.channels < isa.lanes() || of.kernel[0] != 1 || of.dilation[1..] != [1, 1] || of.stride[1] != of.stride[2] {
         return None;
     }

@@ -4,12 +4,13 @@ use std::time::Instant;
 
 use proptest::prelude::*;
 
-use super::{Depthwise, pack};
+use super::{Depthwise, PADDING, pack};
 use crate::cpu::kernels::{
     epilogue::{
         Activation, Epilogue,
         testing::{Parts, choices, numbers},
     },
+    scaled::{scaled, testing::cases},
     simd::Isa,
     threads::Threads,
 };
@@ -34,6 +35,20 @@ fn depthwise(
     Depthwise { channels, multiplier, kernel, dilation, stride, size, input, output }
 }
 
+/// Products share rows of pixels: where there are enough for all threads, nothing else is shared here either.
+#[test]
+fn rows_are_cut_only_where_they_are_few() {
+    let cuts = |size: usize, threads: usize| {
+        let pieces = depthwise(384, 1, [1, 3, 3], [1; 3], [1; 3], [1, 1, size, size], 0).pieces(threads);
+        (pieces.rows, pieces.cuts, pieces.groups)
+    };
+    assert_eq!(cuts(14, 2), (14, 1, 1));
+    assert_eq!(cuts(8, 2), (8, 1, 1));
+    assert_eq!(cuts(7, 2), (7, 1, 2), "a half of the channels for each thread");
+    assert_eq!(cuts(7, 1), (7, 1, 1));
+    assert_eq!(cuts(7, 4), (7, 1, 3));
+}
+
 /// The sum for one output element and the sum of its terms' magnitudes, and where it lies in the output.
 fn plain(of: &Depthwise, x: &[f32], w: &[f32], pixel: usize, channel: usize) -> (f64, f64, usize) {
     let [_, d, h, wide] = of.size;
@@ -55,24 +70,27 @@ fn check(of: &Depthwise, (choice, activation): (u8, u8)) -> Result<(), TestCaseE
     let parts = Parts::new(of.channels, pixels, choice, activation);
     let (x, w) = (numbers(of.reads(), 5), numbers(of.channels * of.kernel.iter().product::<usize>(), 6));
     let packed = pack(&w, of.channels);
+    let expected: Vec<_> = (0..pixels)
+        .flat_map(|pixel| (0..of.channels).map(move |channel| (pixel, channel)))
+        .map(|(pixel, channel)| {
+            let (sum, size, at) = plain(of, &x, &w, pixel, channel);
+            let (y, bound) = parts.expected(sum, size * 1e-6, pixel, channel);
+            (at, y, bound + 1e-7)
+        })
+        .collect();
     for isa in Isa::available() {
         let mut first = None;
         for threads in [1, 2] {
             // One element that must not be touched.
             let mut y = vec![f32::NAN; of.writes() + 1];
             of.run(isa, &Threads::shared(threads), &x, &packed, &parts.epilogue(), &mut y);
-            let mut written = 0;
-            for (pixel, channel) in (0..pixels).flat_map(|p| (0..of.channels).map(move |c| (p, c))) {
-                let (sum, size, at) = plain(of, &x, &w, pixel, channel);
-                let (expected, bound) = parts.expected(sum, size * 1e-6, pixel, channel);
-                prop_assert!(
-                    (f64::from(y[at]) - expected).abs() <= bound + 1e-7,
-                    "{isa:?}, {threads} threads, pixel {pixel}, channel {channel}: {} for {expected} of {of:?}",
-                    y[at]
-                );
-                written += 1;
+            for (at, expected, bound) in &expected {
+                let y = f64::from(y[*at]);
+                let fine = (y - expected).abs() <= *bound;
+                prop_assert!(fine, "{isa:?}, {threads} threads, at {at}: {y} for {expected} of {of:?}");
             }
-            prop_assert_eq!(y.iter().filter(|y| !y.is_nan()).count(), written, "gaps are left alone");
+            let written = y.iter().filter(|y| !y.is_nan()).count();
+            prop_assert_eq!(written, expected.len(), "gaps are left alone");
             let bits: Vec<_> = y.iter().map(|y| y.to_bits()).collect();
             prop_assert_eq!(first.get_or_insert_with(|| bits.clone()), &bits, "threads make no difference");
         }
@@ -81,15 +99,15 @@ fn check(of: &Depthwise, (choice, activation): (u8, u8)) -> Result<(), TestCaseE
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(96, 3))]
 
     #[test]
     fn usual_kernels(
         k in prop::sample::select(vec![3usize, 5, 7]),
         stride in 1usize..=2,
         multiplier in 1usize..=2,
-        channels in 1usize..40,
-        size in (1usize..3, 1usize..4, 1usize..24),
+        channels in 1..scaled(40, 11),
+        size in (1usize..3, 1usize..4, 1..scaled(24, 7)),
         gap in 0usize..3,
         choice in choices(),
     ) {
@@ -104,8 +122,8 @@ proptest! {
         dilation in prop::array::uniform3(1usize..3),
         stride in prop::array::uniform3(1usize..4),
         multiplier in 1usize..4,
-        channels in 1usize..20,
-        size in (1usize..3, 1usize..3, 1usize..3, 1usize..7),
+        channels in 1..scaled(20, 7),
+        size in (1usize..3, 1usize..3, 1usize..3, 1..scaled(7, 4)),
         gap in 0usize..3,
         choice in choices(),
     ) {
@@ -117,9 +135,24 @@ proptest! {
 #[test]
 fn few_rows_are_cut() {
     // One row; many channels on few rows.
-    check(&depthwise(3, 1, [1, 1, 9], [1; 3], [1; 3], [1, 1, 1, 300], 0), (2, 1)).unwrap();
-    check(&depthwise(328, 1, [1, 3, 3], [1; 3], [1; 3], [1, 1, 2, 7], 0), (2, 1)).unwrap();
-    check(&depthwise(328, 2, [1, 7, 7], [1; 3], [1, 2, 2], [1, 1, 2, 7], 0), (2, 1)).unwrap();
+    check(&depthwise(3, 1, [1, 1, 9], [1; 3], [1; 3], [1, 1, 1, scaled(300, 24)], 0), (2, 1)).unwrap();
+    let many = scaled(328, 34);
+    check(&depthwise(many, 1, [1, 3, 3], [1; 3], [1; 3], [1, 1, 2, 7], 0), (2, 1)).unwrap();
+    check(&depthwise(many, 2, [1, 7, 7], [1; 3], [1, 2, 2], [1, 1, scaled(2, 1), scaled(7, 3)], 0), (2, 1)).unwrap();
+}
+
+/// A vector that begins before its group would be in that of another thread.
+#[test]
+fn each_group_of_channels_has_a_vector() {
+    for (channels, threads) in (1..scaled(700, 70)).flat_map(|channels| [(channels, 2), (channels, 3), (channels, 16)])
+    {
+        let of = depthwise(channels, 1, [1, 3, 3], [1; 3], [1; 3], [1, 1, 1, 7], 0);
+        let pieces = of.pieces(threads);
+        let all: Vec<_> = (0..pieces.groups).map(|n| pieces.get(&of, n * pieces.cuts * pieces.rows)).collect();
+        assert!(all.len() == 1 || all.iter().all(|piece| piece.channels >= PADDING), "{channels}, {threads} threads");
+        let end = all.iter().fold(0, |end, piece| if piece.channel == end { end + piece.channels } else { usize::MAX });
+        assert_eq!(end, channels);
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ use super::{
     },
     *,
 };
+use crate::cpu::kernels::scaled::{scaled, testing::cases};
 
 fn offsets(at: impl IntoIterator<Item = usize>) -> Offsets {
     Offsets::new(at).unwrap()
@@ -99,11 +100,11 @@ fn check(isa: Isa, threads: &Threads, case: &Case) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(48, 4))]
 
     #[test]
     fn products_of_all_sizes(
-        gaps in prop::collection::vec(0usize..40, 1..5), len in 1usize..40, rows in 1usize..50, n in 1usize..150,
+        gaps in prop::collection::vec(0usize..40, 1..5), len in 1..scaled(40, 10), rows in 1..scaled(50, 16), n in 1..scaled(150, 20),
         epilogue in 0usize..32, half in any::<bool>(),
     ) {
         let runs = gaps.iter().scan(0, |at, g| { let here = *at; *at += g; Some(here) }).collect();
@@ -117,8 +118,9 @@ proptest! {
 #[test]
 fn long_sums_are_taken_in_parts() {
     for isa in Isa::available() {
-        for (runs, len) in [(vec![0], 5000), (vec![0, 700, 1400], 700), (vec![0, 4000], 3999)] {
-            let case = Case { runs, len, rows: 7, n: 70, epilogue: 31, half: false };
+        let part = scaled(700, 40);
+        for (runs, len) in [(vec![0], 7 * part), (vec![0, part, 2 * part], part), (vec![0, 6 * part], 6 * part - 1)] {
+            let case = Case { runs, len, rows: scaled(7, 2), n: scaled(70, 5), epilogue: 31, half: false };
             check(isa, &Threads::new(1), &case);
         }
     }
@@ -127,7 +129,7 @@ fn long_sums_are_taken_in_parts() {
 #[test]
 fn weights_stay_as_small_as_they_are() {
     for isa in Isa::available() {
-        let (k, n, rows, threads) = (300, 70, 5, Threads::new(1));
+        let (k, n, rows, threads) = (scaled(300, 70), scaled(70, 6), scaled(5, 1), Threads::new(1));
         let source = Source { inner: k, tap: 0, row: 1, column: k };
         let (x, raw) = (numbers(rows * k, 1), numbers(k * n, 2));
         let (row_at, y_at) = (offsets((0..rows).map(|r| r * k)), offsets((0..rows).map(|r| r * n)));
@@ -156,7 +158,7 @@ fn weights_stay_as_small_as_they_are() {
             exactly(&Panels::uint8(isa, &threads, (k, n), &bytes, source, affine), same);
         }
         let indices: Vec<u8> = bytes.iter().map(|b| b % 16).collect();
-        let (table, tables) = (numbers(32, 4), (0..n).map(|c| u32::from(c >= 35)).collect::<Vec<_>>());
+        let (table, tables) = (numbers(32, 4), (0..n).map(|c| u32::from(c >= n / 2)).collect::<Vec<_>>());
         let same = (0..k * n).map(|i| table[tables[i / k] as usize * 16 + usize::from(indices[i])]).collect();
         exactly(&Panels::lut(isa, &threads, (k, n), &indices, source, (table.clone(), tables.clone(), 16)), same);
     }

@@ -9,6 +9,10 @@ use super::{
     local_response::{LocalResponse, Parameters},
     *,
 };
+use crate::cpu::kernels::scaled::{
+    scaled,
+    testing::{cases, threads},
+};
 
 /// Strides of a shape whose dimensions lie in some order, each with a gap behind it, and the elements that the buffer has.
 fn layout(shape: &[usize], order: &[usize], gaps: &[usize]) -> (Vec<usize>, usize) {
@@ -45,7 +49,7 @@ fn dot(index: &[usize], strides: &[usize]) -> usize {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 160, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(160, 4))]
 
     #[test]
     fn groups_are_as_in_a_plain_loop(
@@ -55,10 +59,10 @@ proptest! {
         within in prop::collection::vec(any::<bool>(), 3),
         options in any::<(bool, bool, bool, bool, bool, u32)>(),
         mean in prop_oneof![Just(0f32), Just(10.0), Just(10000.0)],
-        threads in 1usize..3,
+        threads in threads(),
     ) {
         let (half, length, gamma, beta, along, seed) = options;
-        while shape.iter().product::<usize>() > 4_000 {
+        while shape.iter().product::<usize>() > scaled(4_000, 80) {
             *shape.iter_mut().max().unwrap() /= 2;
         }
         let kind = if length { Normalization::Length } else { Normalization::Standard };
@@ -112,14 +116,14 @@ proptest! {
 
     #[test]
     fn neighbours_are_as_in_a_plain_loop(
-        channels in 1usize..50,
+        channels in 1..scaled(50, 20),
         pixels in 1usize..5,
         gaps in prop::array::uniform2(0usize..3),
         size in prop_oneof![4 => 1usize..8, 1 => Just(i32::MAX as usize)],
         beta in prop_oneof![Just(0.75f32), Just(0.5), Just(1.0), 0f32..2.0],
         half: bool,
         seed: u32,
-        threads in 1usize..3,
+        threads in threads(),
     ) {
         let strides = gaps.map(|gap| [channels + gap, 1]);
         let x = numbers(pixels * strides[0][0] + 1, seed, 0.0);

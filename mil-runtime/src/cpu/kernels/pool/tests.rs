@@ -4,6 +4,10 @@ use half::f16;
 use proptest::prelude::*;
 
 use super::*;
+use crate::cpu::kernels::scaled::{
+    scaled,
+    testing::{cases, threads},
+};
 
 /// One by one, in the order of the reference.
 fn plain(pool: &Pool, x: &[f32], out: &mut [f32]) {
@@ -49,13 +53,13 @@ fn plain(pool: &Pool, x: &[f32], out: &mut [f32]) {
 }
 
 fn axis() -> impl Strategy<Value = Axis> {
-    let sizes = (1usize..9, 1usize..5, 1usize..4);
-    let pads = (0usize..3, 0usize..3, 0usize..3);
+    let sizes = (1..scaled(9, 4), 1..scaled(5, 4), 1usize..4);
+    let pads = (0usize..3, 0..scaled(3, 2), 0..scaled(3, 2));
     let any = (sizes, pads).prop_map(|((size, kernel, stride), (before, after, over))| {
         let places = ((size + before + after).saturating_sub(kernel) + over) / stride + 1;
         Axis { size, places, kernel, stride, pad: [before, after] }
     });
-    let common = (prop::sample::select(vec![(2, 2), (3, 2), (3, 1)]), 3usize..12, 0usize..2).prop_map(
+    let common = (prop::sample::select(vec![(2, 2), (3, 2), (3, 1)]), 3..scaled(12, 6), 0usize..2).prop_map(
         |((kernel, stride), size, pad)| Axis {
             size,
             places: (size + 2 * pad - kernel) / stride + 1,
@@ -86,7 +90,17 @@ fn pools() -> impl Strategy<Value = Pool> {
     ]);
     let depth = prop_oneof![3 => Just(Axis::UNIT), 1 => axis()];
     let gaps = || prop::array::uniform4(0usize..4);
-    (kind, 1usize..3, prop_oneof![1usize..20, 20usize..140], depth, axis(), axis(), gaps(), gaps(), any::<bool>())
+    (
+        kind,
+        1usize..3,
+        prop_oneof![1..scaled(20, 6), scaled(20, 6)..scaled(140, 19)],
+        depth,
+        axis(),
+        axis(),
+        gaps(),
+        gaps(),
+        any::<bool>(),
+    )
         .prop_map(|(kind, images, channels, depth, height, width, input, output, half)| {
             let axes = [depth, height, width];
             let input = area(axes.map(|a| a.size), channels, input);
@@ -106,10 +120,10 @@ fn buffers(pool: &Pool, seed: u32, nan: bool) -> (Vec<f32>, Vec<f32>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(96, 5))]
 
     #[test]
-    fn as_a_plain_loop(pool in pools(), seed: u32, nan: bool, threads in 1usize..3) {
+    fn as_a_plain_loop(pool in pools(), seed: u32, nan: bool, threads in threads()) {
         let (x, mut expected) = buffers(&pool, seed, nan);
         let untouched = expected.clone();
         plain(&pool, &x, &mut expected);
@@ -158,16 +172,17 @@ fn nothing_to_pool() {
 #[test]
 fn means_are_rounded_once() {
     // One element in a window of padding: its sum is the element, in whatever order.
+    let channels = scaled(1000, 30);
     for kernel in [3, 5, 7, 12] {
         let axis = Axis { size: 1, places: 1, kernel, stride: 1, pad: [kernel - 1, 0] };
-        let place = Area { offset: 0, strides: [1000; 4] };
+        let place = Area { offset: 0, strides: [channels; 4] };
         let axes = [Axis::UNIT, axis, axis];
         let kind = Pooling::Average { exclude_padding: false };
-        let pool = Pool { kind, images: 1, channels: 1000, axes, input: place, output: place, half: false };
-        let mut x: Vec<f32> = (0..1000).map(|i| (i as f32 * 0.731).sin() * 7.0).collect();
+        let pool = Pool { kind, images: 1, channels, axes, input: place, output: place, half: false };
+        let mut x: Vec<f32> = (0..channels).map(|i| (i as f32 * 0.731).sin() * 7.0).collect();
         x[..3].copy_from_slice(&[f32::INFINITY, f32::NEG_INFINITY, 0.0]);
         for isa in Isa::available() {
-            let mut out = vec![77.0; 1000];
+            let mut out = vec![77.0; channels];
             pool.run(isa, &Threads::new(1), &x, &mut out);
             for (x, o) in x.iter().zip(&out) {
                 let e = x / (kernel * kernel) as f32;

@@ -5,6 +5,10 @@ use mil_core::ops::scalar::Unary;
 use proptest::prelude::*;
 
 use super::*;
+use crate::cpu::kernels::scaled::{
+    scaled,
+    testing::{cases, threads},
+};
 
 const ALL: [GateActivation; 6] = [
     GateActivation::HardSigmoid,
@@ -53,15 +57,15 @@ fn check(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(96, 3))]
 
     #[test]
     fn steps_are_as_in_a_plain_loop(
-        (batch, hidden, gaps) in (1usize..4, 1usize..50, prop::array::uniform2(0usize..4)),
+        (batch, hidden, gaps) in (1usize..4, 1..scaled(50, 12), prop::array::uniform2(0usize..4)),
         (recurrent, cell, out) in (activation(), activation(), activation()),
         (clip, peephole, half) in (prop_oneof![Just(f32::INFINITY), Just(0.7f32)], any::<bool>(), any::<bool>()),
         mut seed: u32,
-        threads in 1usize..3,
+        threads in threads(),
     ) {
         let (sizes, stride) = (Sizes { batch, hidden }, 4 * hidden + gaps[0]);
         let [a, b] = [(); 2].map(|()| numbers(batch * stride, &mut seed));

@@ -4,6 +4,7 @@ use half::f16;
 use proptest::prelude::*;
 
 use super::{Isa, Simd, dispatch};
+use crate::cpu::kernels::scaled::testing::cases;
 
 /// What one vector gives: each result 16 elements apart.
 #[inline(always)]
@@ -118,7 +119,7 @@ fn expected(a: &[f32; 16], b: &[f32; 16], c: &[f32; 16], n: usize, lanes: usize)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(64, 2))]
 
     #[test]
     fn sets_do_what_the_trait_says(

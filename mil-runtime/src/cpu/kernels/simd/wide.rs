@@ -264,6 +264,7 @@ mod tests {
         super::{Isa, dispatch},
         Wide,
     };
+    use crate::cpu::kernels::scaled::testing::cases;
 
     #[inline(always)]
     unsafe fn generic<S: Wide>(a: &[f32; 16], b: &[f32; 16], out: &mut Vec<f64>) {
@@ -284,7 +285,7 @@ mod tests {
     dispatch! { unsafe fn all(a: &[f32; 16], b: &[f32; 16], out: &mut Vec<f64>) = self::generic }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(cases(32, 2))]
 
         #[test]
         fn sets_do_what_the_trait_says(

@@ -4,6 +4,10 @@ use half::f16;
 use proptest::prelude::*;
 
 use super::*;
+use crate::cpu::kernels::scaled::{
+    scaled,
+    testing::{cases, threads},
+};
 
 fn plain(x: &[f32], scale: f32) -> Vec<f32> {
     let x: Vec<f64> = x.iter().map(|x| f64::from(*x) * f64::from(scale)).collect();
@@ -24,18 +28,18 @@ fn layout(shape: &[usize], order: &[usize], gaps: &[usize]) -> (Vec<usize>, usiz
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 160, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(160, 5))]
 
     #[test]
     fn as_a_plain_loop(
-        length in prop_oneof![4 => 1usize..22, 1 => 22usize..200, 1 => Just(128), 1 => Just(1000), 1 => Just(0)],
-        others in prop::collection::vec(prop_oneof![3 => 1usize..6, 1 => 6usize..40], 2),
+        length in prop_oneof![4 => 1usize..22, 1 => 22..scaled(200, 30), 1 => Just(scaled(128, 32)), 1 => Just(scaled(1000, 70)), 1 => Just(0)],
+        others in prop::collection::vec(prop_oneof![3 => 1..scaled(6, 4), 1 => 6..scaled(40, 10)], 2),
         orders in prop::array::uniform2(Just(vec![0, 1, 2]).prop_shuffle()),
         gaps in prop::array::uniform2(prop::collection::vec(prop_oneof![2 => Just(0usize), 1 => 1usize..4], 3)),
         axis in 0usize..3,
         scale in prop_oneof![Just(1f32), Just(0.125), -2f32..2.0],
         options in any::<(bool, bool, bool, u32)>(),
-        threads in 1usize..3,
+        threads in threads(),
     ) {
         let (half, odd, in_place, seed) = options;
         let mut shape = others;
@@ -87,12 +91,12 @@ proptest! {
 
 #[test]
 fn rows_without_scale_are_within_some_units_of_the_last_place() {
-    let x: Vec<f32> = (0..1000).map(|i| (i * 37 % 101) as f32 / 9.0).collect();
+    let x: Vec<f32> = (0..scaled(1000, 100)).map(|i| (i * 37 % 101) as f32 / 9.0).collect();
     let expected = plain(&x, 1.0);
     let layout = Layout { offset: 0, strides: &[1] };
     for isa in Isa::available() {
-        let mut out = vec![0.0; 1000];
-        Softmax::new(&[1000], 0, layout, layout, 1.0, false).run(isa, &Threads::new(1), &x, &mut out);
+        let mut out = vec![0.0; x.len()];
+        Softmax::new(&[x.len()], 0, layout, layout, 1.0, false).run(isa, &Threads::new(1), &x, &mut out);
         for (o, e) in out.iter().zip(&expected) {
             // Differences are rounded to f32: 11 is off by as much as 2^-21.
             assert!((o - e).abs() <= 1.2e-6 * e, "{isa:?}: {o} for {e}");

@@ -169,9 +169,15 @@ impl Slot {
                 STOP => return false,
                 _ => {}
             }
-            // The clock takes as long as some turns do.
+            // The clock takes as long as some turns do, and a turn as long as a look at the state.
             if cfg!(not(loom)) {
-                (0..16).for_each(|_| std::hint::spin_loop());
+                let turn = |_| {
+                    std::hint::spin_loop();
+                    self.state.load(Relaxed) != IDLE
+                };
+                if (0..16).any(turn) {
+                    continue;
+                }
                 let spun = since.get_or_insert_with(Instant::now).elapsed();
                 if spun > waiting.alone {
                     // It may be the caller that cannot run because of this thread: where cores are busy, both may be on one.

@@ -12,13 +12,14 @@ use std::{
 };
 
 use super::{Shared, Threads, part};
+use crate::cpu::kernels::scaled::scaled;
 
 /// Each task adds one to its element.
 fn count(threads: &Threads, tasks: usize, grain: usize) {
     let mut done = vec![0f32; tasks];
     let shared = Shared::new(&mut done);
     threads.run(tasks, grain, &|range| {
-        assert!(range.len() >= grain.min(tasks));
+        assert!(range.len() >= scaled(grain.min(tasks), 1));
         for at in range {
             // SAFETY: the ranges make up `0..tasks`, each task once.
             unsafe { *shared.as_mut_ptr().add(at) += 1.0 };
@@ -38,7 +39,7 @@ fn parts_make_up_the_whole() {
 
 #[test]
 fn each_task_is_done_once() {
-    let rounds = if cfg!(miri) { 2 } else { 100 };
+    let rounds = scaled(100, 2);
     for threads in [1, 2, 3, 5] {
         let threads = Threads::new(threads);
         for round in 0..rounds {
@@ -52,7 +53,7 @@ fn each_task_is_done_once() {
 #[test]
 fn many_callers_share_one_pool() {
     let threads = Threads::new(3);
-    let rounds = if cfg!(miri) { 3 } else { 500 };
+    let rounds = scaled(500, 3);
     thread::scope(|scope| {
         for caller in 0..4 {
             let threads = &threads;
@@ -134,7 +135,7 @@ thread_local! {
 #[test]
 fn threads_start_when_needed_sleep_when_idle_and_end_with_the_pool() {
     let threads = Threads::new(4);
-    threads.run(4, 4, &|_| {});
+    threads.run(scaled(4, 1), 4, &|_| {});
     assert!(threads.team.lock().unwrap().helpers.is_empty(), "one range needs no thread");
 
     let (ended, barrier) = (Arc::new(AtomicUsize::new(0)), Barrier::new(4));

@@ -4,12 +4,13 @@ use std::time::Instant;
 
 use proptest::prelude::*;
 
-use super::{Winograd, weights};
+use super::{BLOCK, LEAST, Winograd, weights};
 use crate::cpu::kernels::{
     epilogue::{
         Activation, Epilogue,
         testing::{Parts, choices, numbers},
     },
+    scaled::{scaled, testing::cases},
     simd::Isa,
     threads::Threads,
 };
@@ -87,13 +88,13 @@ fn check(of: &Winograd, (choice, activation): (u8, u8)) -> Result<(), TestCaseEr
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(48, 3))]
 
     #[test]
     fn convolutions(
-        inputs in 1usize..36,
-        outputs in 1usize..36,
-        size in (1usize..3, 1usize..7, 1usize..7),
+        inputs in 1..scaled(36, 7),
+        outputs in 1..scaled(36, 10),
+        size in (1usize..3, 1..scaled(7, 5), 1..scaled(7, 5)),
         gap in 0usize..3,
         choice in choices(),
     ) {
@@ -107,13 +108,13 @@ fn tiles_come_in_blocks() {
     for threads in 1..5 {
         let sharing = large.sharing(threads);
         assert_eq!(sharing.own, Some(threads));
-        assert!((24..=192 * 1024 / 16 / 128).contains(&sharing.tiles), "{sharing:?}");
+        assert!((LEAST..=LEAST.max(BLOCK / 16 / 128)).contains(&sharing.tiles), "{sharing:?}");
     }
     assert_eq!(winograd(512, 512, [1, 7, 7], 0).sharing(2).own, None, "weights are read once");
     assert!(winograd(512, 512, [1, 7, 7], 0).sharing(1).own.is_some());
     // More than one block for each thread.
-    check(&winograd(1, 2, [1, 110, 110], 0), (2, 1)).unwrap();
-    let of = winograd(1, 2, [1, 360, 360], 0);
+    check(&winograd(1, 2, [1, scaled(110, 9), scaled(110, 9)], 0), (2, 1)).unwrap();
+    let of = winograd(1, 2, [1, scaled(360, 16), scaled(360, 10)], 0);
     assert!(of.sharing(3).tiles * 3 < of.tiles());
     check(&of, (2, 1)).unwrap();
 }

@@ -1,0 +1,212 @@
+//! Does the package compute what the model does?
+
+use std::{
+    fmt,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use mil_core::ir::Program;
+use mil_runtime::{Backend, Model, Numerics, Outputs};
+
+use super::{
+    Difference,
+    compare::differences,
+    ms,
+    samples::{Sample, made_up_samples},
+};
+use crate::{ToolError, memory::amount, optimize::Size};
+
+/// How far outputs may be from the model's: see [`Difference::error`]. f16 has 11 bits, of which a deep net loses some.
+const TOLERANCES: [f64; 2] = [1e-4, 5e-2];
+
+/// The scale of an output that is nearly nothing: below it f32, or f16, has no digits left to compare.
+const LEAST: [f64; 2] = [1e-6, 1e-3];
+
+/// What part of integers may differ in f32: where numbers are nearly equal, the greater may be another.
+const INTEGERS: f64 = 0.01;
+
+/// Models of more weights than this are validated only when that is asked for: an engine makes its own form of them, twice, which takes
+/// more memory than the conversion.
+const LARGE: usize = 512 << 20;
+
+/// Whether a package is compared with the model before it is put in its place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Validation {
+    /// Unless the model is large (512 MiB of weights), or is made to give other numbers each time.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What a comparison said.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Validated {
+    /// How far each output was, at worst.
+    pub differences: Vec<Difference>,
+    /// Of how many samples; 0 if the model itself could not be run on made-up inputs.
+    pub samples: usize,
+    /// Of a classifier: for how many samples the label was the same.
+    pub same_label: Option<usize>,
+    /// Why nothing could be compared.
+    pub impossible: Option<String>,
+    /// How long it took.
+    pub time: Duration,
+}
+
+/// Whether to compare; if not, what to tell the user about it.
+pub(super) fn plan(validation: Validation, program: &Program) -> Result<(), Option<String>> {
+    let random = |p: &Program| {
+        let mut functions = p.functions.values();
+        functions.any(|f| f.walk().iter().any(|op| f.op(*op).def.name.starts_with("random_")))
+    };
+    match validation {
+        Validation::Never => Err(None),
+        Validation::Always => Ok(()),
+        Validation::Auto if random(program) => {
+            Err(Some("not validated: the model makes random numbers, which are others each time".into()))
+        }
+        Validation::Auto => match Size::of(program).constants {
+            large @ LARGE.. => {
+                let size = amount(large as u64);
+                Err(Some(format!(
+                    "not validated: {size} of weights would take more memory than the conversion; `--validate` does it"
+                )))
+            }
+            _ => Ok(()),
+        },
+    }
+}
+
+/// Runs the program that was imported, computing strictly, and the package as a user will run it, and compares what they give.
+///
+/// # Errors
+/// If the package cannot be read or run, or its outputs are too far from the model's.
+pub(super) fn validate(
+    imported: &Program,
+    written: &Path,
+    half: bool,
+    samples: &[Sample],
+) -> Result<Validated, ToolError> {
+    let start = Instant::now();
+    let options = Model::options().backend(Backend::Cpu);
+    let package = options.clone().load(written)?;
+    let mut validated =
+        Validated { differences: vec![], samples: 0, same_label: None, impossible: None, time: Duration::ZERO };
+    let reference = match options.numerics(Numerics::Strict).from_program(imported) {
+        Ok(reference) => reference,
+        Err(e) => {
+            validated.impossible = Some(e.to_string());
+            return Ok(validated);
+        }
+    };
+    let pairs = match samples {
+        [] => match made_up_pair(&reference, &package) {
+            Ok(pair) => vec![pair],
+            Err(why) => {
+                validated.impossible = Some(why);
+                validated.time = start.elapsed();
+                return Ok(validated);
+            }
+        },
+        given => given
+            .iter()
+            .map(|sample| Ok((sample.clone(), expected(&reference, &package, sample)?)))
+            .collect::<Result<_, ToolError>>()?,
+    };
+    for (sample, expected) in pairs {
+        let found = package.predict_converting(sample)?;
+        let least = LEAST[usize::from(half)];
+        Difference::merge(&mut validated.differences, differences(&expected, &found, least)?);
+        if let (Some(a), Some(b)) = (expected.label(), found.label()) {
+            *validated.same_label.get_or_insert(0) += usize::from(a == b);
+        }
+        validated.samples += 1;
+    }
+    validated.time = start.elapsed();
+    let tolerance = TOLERANCES[usize::from(half)];
+    let allowed = |d: &Difference| match (d.integers, half) {
+        (true, true) => f64::INFINITY,
+        (true, false) => INTEGERS,
+        (false, _) => tolerance,
+    };
+    match validated.differences.iter().find(|d| d.error > allowed(d)) {
+        None => Ok(validated),
+        Some(d) => {
+            let way = if half { "`--precision fp32` keeps all digits; " } else { "" };
+            Err(ToolError::new(format!(
+                "the package computes other things than the model: {d}, where {:e} is allowed; {way}\
+                 `--samples FILE.safetensors` compares on real inputs, `--no-validate` not at all",
+                allowed(d)
+            )))
+        }
+    }
+}
+
+/// The first made-up sample that the model takes, and what it gives.
+fn made_up_pair(reference: &Model, package: &Model) -> Result<(Sample, Outputs), String> {
+    let mut first = None;
+    for sample in made_up_samples(package) {
+        let tried = sample.and_then(|s| expected(reference, package, &s).map(|e| (s, e)));
+        match tried {
+            Ok(pair) => return Ok(pair),
+            Err(e) => first = first.or(Some(e.line())),
+        }
+    }
+    Err(first.unwrap_or_default())
+}
+
+/// What the model gives. Its inputs stand in the order of the package's, whose names are cleaner.
+fn expected(reference: &Model, package: &Model, sample: &Sample) -> Result<Outputs, ToolError> {
+    let theirs = |name: &str| {
+        let at = package.inputs().iter().position(|i| i.name == name);
+        at.and_then(|at| reference.inputs().get(at)).map_or(name, |i| &i.name[..]).to_string()
+    };
+    Ok(reference.predict_converting(sample.iter().map(|(name, t)| (theirs(name), t.clone())))?)
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Difference { output, error, integers } = self;
+        match integers {
+            true => write!(f, "`{output}` differs in {:.1} % of its integers", error * 100.0),
+            false => write!(f, "`{output}` differs by {error:.1e} of its scale"),
+        }
+    }
+}
+
+/// One line.
+impl fmt::Display for Validated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(why) = &self.impossible {
+            return write!(
+                f,
+                "not validated: the model cannot be run on made-up inputs; give it `--samples FILE.safetensors` ({why})"
+            );
+        }
+        write!(f, "validated in {}", ms(self.time))?;
+        if self.samples > 1 {
+            write!(f, " on {} samples", self.samples)?;
+        }
+        f.write_str(": ")?;
+        // A model may have very many.
+        for (i, d) in self.differences.iter().take(SHOWN).enumerate() {
+            write!(f, "{}{d}", if i == 0 { "" } else { ", " })?;
+        }
+        match self.differences.len() {
+            0 => f.write_str("there is nothing to compare")?,
+            n if n > SHOWN => write!(f, ", and {} more", n - SHOWN)?,
+            _ => {}
+        }
+        match self.same_label {
+            Some(n) => write!(f, "; the label is the same for {n} of {}", self.samples),
+            None => Ok(()),
+        }
+    }
+}
+
+/// How many outputs are told of.
+const SHOWN: usize = 4;
