@@ -89,9 +89,13 @@ fn recurrent(n: &mut Node<'_, '_>, kind: Kind) -> Lowered {
     };
     outputs.push(n.cast(&y, carried)?);
     for i in 0..walked[0].last.len() {
-        let last = walked.iter().map(|w| w.last[i].clone()).collect();
-        let y = join(n, last, usize::from(batch_first))?;
-        outputs.push(n.cast(&y, carried)?);
+        let last: Vec<Value> = walked.iter().map(|w| w.last[i].clone()).collect();
+        if n.has_output(i + 1) {
+            let y = join(n, last, usize::from(batch_first))?;
+            outputs.push(n.cast(&y, carried)?);
+        } else {
+            outputs.push(last[0].clone());
+        }
     }
     Ok(outputs.into_iter().map(|y| Tensor::new(y, x.dtype)).collect())
 }
