@@ -80,7 +80,7 @@ impl OneNode {
 
     pub(super) fn string(self, name: &str, s: &str) -> OneNode {
         let r#type = AttributeType::String as i32;
-        let s = s.as_bytes().to_vec().into();
+        let s = s.as_bytes().to_vec();
         self.attribute(AttributeProto { name: name.into(), s, r#type, ..AttributeProto::default() })
     }
 
