@@ -157,19 +157,6 @@ impl Lowering {
         }
     }
 
-    /// A tensor of one number everywhere.
-    pub(crate) fn full(&mut self, sizes: &[Size], dtype: DType, number: f64) -> Result<Value, Refusal> {
-        let value = self.number(dtype, number)?;
-        if sizes.is_empty() {
-            return Ok(value);
-        }
-        let Some(value) = value.known().and_then(|k| k.constant()).cloned() else {
-            return Err(Refusal::new("a constant without a value"));
-        };
-        let shape = self.shape_of_sizes(sizes)?;
-        self.push(mb::fill(shape).value(value))
-    }
-
     /// The tensor repeated along each axis.
     pub(crate) fn repeat(&mut self, x: &Value, reps: &[Size]) -> Result<Value, Refusal> {
         if reps.iter().all(|r| matches!(r, Size::Fixed(1))) {

@@ -165,4 +165,13 @@ impl Lowering {
         }
         Ok(self.push(mb::tile(&x, reps))?)
     }
+
+    /// Part of the last dimension.
+    pub(crate) fn last(&mut self, x: &Value, begin: i64, end: i64, step: i64) -> Result<Value, Refusal> {
+        let rank = x.shape().map_or(1, |s| s.rank());
+        let (mut begins, mut ends, mut steps, mut all) =
+            (vec![0; rank], vec![0; rank], vec![1; rank], vec![true; rank]);
+        (begins[rank - 1], ends[rank - 1], steps[rank - 1], all[rank - 1]) = (begin, end, step, false);
+        self.push(mb::slice_by_index(x, begins, ends).stride(steps).begin_mask(all.clone()).end_mask(all))
+    }
 }

@@ -60,6 +60,11 @@ impl<'m> Node<'_, 'm> {
         self.proto.output.get(i).is_some_and(|name| !name.is_empty())
     }
 
+    /// Whether an input is there.
+    pub(super) fn has_input(&self, i: usize) -> bool {
+        self.proto.input.get(i).is_some_and(|name| !name.is_empty())
+    }
+
     /// An input that must be there.
     pub(super) fn input(&mut self, i: usize) -> Result<Tensor, Refusal> {
         self.optional(i)?.ok_or_else(|| Refusal::new(format!("its input {i} is missing")))

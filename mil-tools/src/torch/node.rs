@@ -288,14 +288,14 @@ impl<'g> Node<'_, 'g> {
 
     /// The number as a constant of rank 0 in the dtype that carries this one.
     pub(super) fn number_of(&mut self, dtype: DType, number: f64) -> Result<Value, Refusal> {
-        let carried = carrier(dtype).ok_or_else(|| Refusal::new(format!("MIL has no values of {dtype}")))?;
-        let number = match carried {
-            DType::I32 => number.clamp(f64::from(i32::MIN), f64::from(i32::MAX)),
-            DType::F16 if number.is_finite() => number.clamp(-65504.0, 65504.0),
-            DType::F32 if number.is_finite() => number.clamp(f64::from(f32::MIN), f64::from(f32::MAX)),
-            _ => number,
-        };
+        let (carried, number) = in_range(dtype, number)?;
         self.number(carried, number)
+    }
+
+    /// A tensor of one number everywhere.
+    pub(super) fn filled_with(&mut self, sizes: &[Size], dtype: DType, number: f64) -> Result<Value, Refusal> {
+        let (carried, number) = in_range(dtype, number)?;
+        self.filled(sizes, carried, number)
     }
 
     /// An operand in this dtype: a number becomes a constant of it at once.
@@ -337,4 +337,16 @@ impl<'g> Node<'_, 'g> {
     pub(super) fn one(&self, value: Value, dtype: DType) -> Lowered {
         Ok(vec![Val::Tensor(Tensor::new(value, dtype))])
     }
+}
+
+/// The dtype that carries this one, and the number of it that is nearest.
+fn in_range(dtype: DType, number: f64) -> Result<(DType, f64), Refusal> {
+    let carried = carrier(dtype).ok_or_else(|| Refusal::new(format!("MIL has no values of {dtype}")))?;
+    let number = match carried {
+        DType::I32 => number.clamp(f64::from(i32::MIN), f64::from(i32::MAX)),
+        DType::F16 if number.is_finite() => number.clamp(-65504.0, 65504.0),
+        DType::F32 if number.is_finite() => number.clamp(f64::from(f32::MIN), f64::from(f32::MAX)),
+        _ => number,
+    };
+    Ok((carried, number))
 }

@@ -224,15 +224,6 @@ impl Node<'_, '_> {
         let all = condition.known().and_then(|k| k.constant()).and_then(|c| c.ints());
         all.is_some_and(|all| all.iter().all(|v| *v != 0))
     }
-
-    /// Part of the last dimension.
-    pub(super) fn last(&mut self, x: &Value, begin: i64, end: i64, step: i64) -> Result<Value, Refusal> {
-        let rank = x.shape().map_or(1, |s| s.rank());
-        let (mut begins, mut ends, mut steps, mut all) =
-            (vec![0; rank], vec![0; rank], vec![1; rank], vec![true; rank]);
-        (begins[rank - 1], ends[rank - 1], steps[rank - 1], all[rank - 1]) = (begin, end, step, false);
-        self.push(mb::slice_by_index(x, begins, ends).stride(steps).begin_mask(all.clone()).end_mask(all))
-    }
 }
 
 fn rotary_embedding(n: &mut Node<'_, '_>) -> Lowered {
@@ -292,4 +283,20 @@ fn rotary_embedding(n: &mut Node<'_, '_>) -> Lowered {
     let y = if let [one] = &parts[..] { one.clone() } else { n.push(mb::concat(parts, 3))? };
     let y = n.reshape(&y, &original)?;
     n.one(y, x.dtype)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::OneNode;
+
+    #[test]
+    fn plain_attention_is_products_and_a_softmax() {
+        let node = || {
+            let node = OneNode::new("Attention", &["y"]).input("q", &[1, 2, 5, 4]);
+            node.input("k", &[1, 2, 6, 4]).input("v", &[1, 2, 6, 3])
+        };
+        assert_eq!(node().ops(), ["mul", "matmul", "softmax", "matmul"]);
+        // What a causal mask adds is known.
+        assert_eq!(node().int("is_causal", 1).ops(), ["mul", "matmul", "add", "softmax", "matmul"]);
+    }
 }

@@ -175,7 +175,7 @@ fn scan(n: &mut Node<'_, '_>) -> Lowered {
     let body = n.graph_attr("body")?;
     let batched = n.opset < 9;
     let first = usize::from(batched);
-    if batched && n.names_input(0) {
+    if batched && n.has_input(0) {
         return Err(Refusal::new("has lengths of sequences").remedy("leave them out, or export for opset 9 or later"));
     }
     let all = (first..n.inputs()).map(|i| n.input(i)).collect::<Result<Vec<_>, _>>()?;

@@ -236,3 +236,43 @@ fn channels_of(n: &mut Node<'_, '_>, x: &Value, start: i64, count: i64) -> Resul
     let call = mb::slice_by_index(x, [0, start, 0, 0], [0, start + count, 0, 0]);
     n.push(call.begin_mask(masks).end_mask(masks))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::OneNode;
+
+    fn conv(input: &[i64]) -> OneNode {
+        OneNode::new("Conv", &["y"]).input("x", input).ones("w", &[4, 3, 3, 3])
+    }
+
+    #[test]
+    fn a_convolution_with_bias_is_one_op() {
+        assert_eq!(conv(&[1, 3, 8, 8]).ones("b", &[4]).ops(), ["conv"]);
+        assert_eq!(conv(&[1, 3, 8, 8]).string("auto_pad", "SAME_LOWER").ops(), ["conv"]);
+        assert_eq!(conv(&[-1, 3, -1, -1]).string("auto_pad", "SAME_LOWER").ops(), ["conv"]);
+    }
+
+    #[test]
+    fn a_computed_bias_is_added_where_mil_wants_a_constant() {
+        let ops = conv(&[1, 3, 8, 8]).input("b", &[4]).ops();
+        assert_eq!(ops, ["conv", "expand_dims", "add"]);
+    }
+
+    #[test]
+    fn output_padding_is_less_cut_off_or_put_there() {
+        let transpose = || OneNode::new("ConvTranspose", &["y"]).input("x", &[1, 3, 8, 8]).ones("w", &[3, 4, 3, 3]);
+        let upscale = || transpose().ints("strides", &[2, 2]).ints("output_padding", &[1, 1]);
+        assert_eq!(upscale().ints("pads", &[1, 1, 1, 1]).ops(), ["conv_transpose"]);
+        assert_eq!(upscale().ops(), ["conv_transpose", "pad"]);
+    }
+
+    #[test]
+    fn bad_attributes_are_told() {
+        let refusal = conv(&[1, 3, 8, 8]).ints("strides", &[1, 0]).refusal();
+        assert!(refusal.contains("its attribute `strides` has 0"), "{refusal}");
+        let refusal = conv(&[1, 3, 8, 8]).ints("pads", &[1, 1]).refusal();
+        assert!(refusal.contains("its attribute `pads` has 2 numbers where it takes 4"), "{refusal}");
+        let refusal = conv(&[1, 3, 8]).refusal();
+        assert!(refusal.contains("its weight has rank 4, its input 3"), "{refusal}");
+    }
+}

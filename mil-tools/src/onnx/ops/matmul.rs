@@ -98,3 +98,19 @@ fn row(n: &mut Node<'_, '_>, c: &Value, outputs: usize) -> Result<Option<Value>,
     }
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::OneNode;
+
+    #[test]
+    fn products_with_weights_are_layers() {
+        let matmul = || OneNode::new("MatMul", &["y"]).input("x", &[-1, 7, 4]);
+        assert_eq!(matmul().ones("w", &[4, 5]).ops(), ["linear"]);
+        assert_eq!(matmul().input("w", &[4, 5]).ops(), ["matmul"]);
+        let gemm = || OneNode::new("Gemm", &["y"]).input("x", &[-1, 4]).ones("w", &[5, 4]).int("transB", 1);
+        assert_eq!(gemm().ones("b", &[5]).ops(), ["linear"]);
+        assert_eq!(gemm().ones("b", &[1]).ops(), ["linear"]);
+        assert_eq!(gemm().input("b", &[5]).ops(), ["linear", "add"]);
+    }
+}

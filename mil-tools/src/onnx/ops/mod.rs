@@ -45,6 +45,9 @@ mod sort;
 mod spectral;
 mod window;
 
+#[cfg(test)]
+mod testing;
+
 /// How an op is lowered.
 pub(super) struct Entry {
     /// The op's name in `ai.onnx`.

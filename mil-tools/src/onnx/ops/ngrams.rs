@@ -61,7 +61,7 @@ fn counts(n: &mut Node<'_, '_>, rows: &Value, width: usize, grams: &Grams, skips
     let batch = n.size(rows, 0)?;
     let windows = places.len() / length;
     if windows == 0 {
-        return n.full(&[batch, Size::from(numbers.len())], DType::F32, 0.0);
+        return n.filled(&[batch, Size::from(numbers.len())], DType::F32, 0.0);
     }
     let places = n.ints(&places)?;
     let found = n.push(mb::gather(rows, &places).axis(1i64))?;
@@ -104,7 +104,7 @@ fn tf_idf(n: &mut Node<'_, '_>) -> Lowered {
     let out = out as usize;
     let y = if numbers.is_empty() {
         let batch = n.size(&rows, 0)?;
-        n.full(&[batch, Size::from(out)], DType::F32, 0.0)?
+        n.filled(&[batch, Size::from(out)], DType::F32, 0.0)?
     } else {
         if numbers.len().saturating_mul(out) > 1 << 26 {
             return Err(Refusal::new(format!("has {} n-grams and {out} results", numbers.len())));

@@ -391,3 +391,47 @@ fn global_lp_pool(n: &mut Node<'_, '_>) -> Lowered {
     };
     n.one(y, x.dtype)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::testing::OneNode, *};
+
+    fn pool(op: &str, input: &[i64]) -> OneNode {
+        OneNode::new(op, &["y"]).input("x", input).ints("kernel_shape", &[3, 3]).ints("strides", &[2, 2])
+    }
+
+    #[test]
+    fn pools_are_one_op_where_mil_has_them() {
+        assert_eq!(pool("MaxPool", &[-1, 3, -1, -1]).int("ceil_mode", 1).ops(), ["max_pool"]);
+        // Unequal padding: more of it at the end stands for rounding up.
+        let unequal = pool("MaxPool", &[1, 3, 8, 8]).int("ceil_mode", 1).ints("pads", &[1, 1, 0, 0]);
+        assert_eq!(unequal.ops(), ["max_pool"]);
+        assert_eq!(pool("AveragePool", &[1, 3, 8, 8]).ops(), ["avg_pool"]);
+        assert_eq!(pool("LpPool", &[1, 3, 8, 8]).ops(), ["l2_pool"]);
+    }
+
+    #[test]
+    fn dilations_need_known_sizes() {
+        let ops = pool("MaxPool", &[1, 3, 8, 8]).ints("dilations", &[2, 1]).ops();
+        assert!(ops.contains(&"maximum") && !ops.contains(&"max_pool"), "{ops:?}");
+        let refusal = pool("MaxPool", &[1, 3, -1, 8]).ints("dilations", &[2, 1]).refusal();
+        assert!(refusal.contains("say the input's shape: `--input NAME=1,3,224,224`"), "{refusal}");
+    }
+
+    #[test]
+    fn the_last_window_begins_before_the_end() {
+        let mut window = Window {
+            kernel: vec![1],
+            strides: vec![3],
+            dilations: vec![1],
+            pads: vec![[0, 0]],
+            auto_pad: AutoPad::NotSet,
+        };
+        // 5 elements: places at 0 and 3; one at 6 would see nothing.
+        assert_eq!(place(&mut window, true, &[5]).unwrap().places, [2]);
+        window.kernel = vec![2];
+        let placed = place(&mut window, true, &[6]).unwrap();
+        assert_eq!((placed.places, placed.pads), (vec![2], vec![[0, 0]]));
+        assert!(place(&mut window, true, &[1]).is_err());
+    }
+}

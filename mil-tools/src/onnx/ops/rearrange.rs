@@ -144,7 +144,7 @@ fn col2im(n: &mut Node<'_, '_>) -> Lowered {
         return Err(Refusal::new(format!("the channels of {} are not known, or too few", x.value.ty())));
     };
     let columns = n.reshape(&x.value, &[batch.clone(), Size::Fixed(channels), Size::Fixed(inside * blocks)])?;
-    let empty = n.full(&[batch.clone(), Size::Fixed(channels), Size::Fixed(area + 1)], dtype, 0.0)?;
+    let empty = n.filled(&[batch.clone(), Size::Fixed(channels), Size::Fixed(area + 1)], dtype, 0.0)?;
     let places = n.ints(&places)?;
     let sums = n.push(mb::scatter(&empty, &places, &columns).axis(2i64).mode("add"))?;
     let sums = n.range_of(&sums, 2, Size::Fixed(0), Size::Fixed(area))?;

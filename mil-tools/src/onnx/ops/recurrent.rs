@@ -89,9 +89,13 @@ fn recurrent(n: &mut Node<'_, '_>, kind: Kind) -> Lowered {
     };
     outputs.push(n.cast(&y, carried)?);
     for i in 0..walked[0].last.len() {
-        let last = walked.iter().map(|w| w.last[i].clone()).collect();
-        let y = join(n, last, usize::from(batch_first))?;
-        outputs.push(n.cast(&y, carried)?);
+        let last: Vec<Value> = walked.iter().map(|w| w.last[i].clone()).collect();
+        if n.has_output(i + 1) {
+            let y = join(n, last, usize::from(batch_first))?;
+            outputs.push(n.cast(&y, carried)?);
+        } else {
+            outputs.push(last[0].clone());
+        }
     }
     Ok(outputs.into_iter().map(|y| Tensor::new(y, x.dtype)).collect())
 }
@@ -396,5 +400,35 @@ impl Layer {
         }
         let states = n.push(mb::stack(states, 0))?;
         Ok(Walked { states: Some(states), last })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::OneNode;
+
+    fn node(op: &str, gates: i64, steps: i64) -> OneNode {
+        let node = OneNode::new(op, &["y"]).input("x", &[steps, 2, 3]).int("hidden_size", 4);
+        node.ones("w", &[1, gates * 4, 3]).ones("r", &[1, gates * 4, 4])
+    }
+
+    #[test]
+    fn layers_with_constant_weights_are_one_op() {
+        assert_eq!(node("LSTM", 4, -1).ones("b", &[1, 32]).ops(), ["lstm", "expand_dims"]);
+        assert_eq!(node("GRU", 3, 5).ops(), ["gru", "expand_dims"]);
+        assert_eq!(node("RNN", 1, 5).string("direction", "reverse").ops(), ["rnn", "reverse", "expand_dims"]);
+        // Torch's kind of GRU is in iOS18, and is not said step by step where steps are many.
+        assert_eq!(node("GRU", 3, 1000).int("linear_before_reset", 1).ops(), ["gru", "expand_dims"]);
+    }
+
+    #[test]
+    fn computed_weights_are_for_few_steps() {
+        let node = |steps| {
+            let node = OneNode::new("RNN", &["y"]).input("x", &[steps, 2, 3]).int("hidden_size", 4);
+            node.input("w", &[1, 4, 3]).ones("r", &[1, 4, 4])
+        };
+        assert!(node(3).ops().contains(&"tanh"));
+        let refusal = node(1000).refusal();
+        assert!(refusal.contains("--constant w=.."), "{refusal}");
     }
 }

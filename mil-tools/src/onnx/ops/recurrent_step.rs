@@ -227,7 +227,8 @@ impl Direction {
         let o = self.gate(n, &gates, 1, 1)?;
         let o = peep(n, o, 1, &cell)?;
         let o = self.act(n, 0, &o)?;
-        let shown = self.act(n, 2, &cell)?;
+        // The cell is not clipped, nor does onnxruntime.
+        let shown = self.activations[2].push(n, &cell)?;
         Ok(vec![n.push(mb::mul(&o, &shown))?, cell])
     }
 

@@ -69,6 +69,14 @@ fn resize(n: &mut Node<'_, '_>) -> Lowered {
     }
     let keep = rule.keep_aspect_ratio.then(|| aspect(n, &mut known)).transpose()?;
     debug_assert!(keep.is_none() || known.iter().all(|a| !a.exact));
+    let parts = |a: &Axis| !a.exact && (a.scale * a.size as f64).fract() != 0.0;
+    if rule.coordinates == Coordinates::AlignCorners && known.iter().any(parts) {
+        n.warn(
+            "`Resize` aligns the corners of sizes that are not whole, as ONNX's tests have it; onnxruntime rounds the sizes first. \
+             Give sizes instead of scales"
+                .into(),
+        );
+    }
     let changed = |a: &Axis| a.out != a.size || !a.is_identity(&rule);
     known.retain(changed);
     let y = if rule.mode == Mode::Nearest {
@@ -162,7 +170,7 @@ fn request(n: &mut Node<'_, '_>, x: &Tensor) -> Result<Option<Request>, Refusal>
 }
 
 /// What the last two dimensions become; `None` if others change too, or there is no image.
-fn last_two<'a>(axes: &'a [Axis], rank: usize) -> Option<[Option<&'a Axis>; 2]> {
+fn last_two(axes: &[Axis], rank: usize) -> Option<[Option<&Axis>; 2]> {
     let find = |axis: usize| axes.iter().find(|a| a.axis == axis);
     (rank >= 3 && axes.iter().all(|a| a.axis + 2 >= rank)).then(|| [find(rank - 2), find(rank - 1)])
 }
@@ -213,18 +221,21 @@ fn nearest(n: &mut Node<'_, '_>, x: &Value, rule: &Rule, axes: &[Axis]) -> Resul
     Ok(x)
 }
 
+/// Where the point of an element lies, by its index, the old size and the new one.
+type Place = fn(f64, f64, f64) -> f64;
+
 /// MIL's bilinear ops, if they are it.
 fn bilinear(n: &mut Node<'_, '_>, x: &Value, rule: &Rule, axes: &[Axis]) -> Result<Option<Value>, Refusal> {
     let rank = x.shape().map_or(0, |s| s.rank());
     let Some(image) = last_two(axes, rank).filter(|_| !axes.is_empty() && rule.is_plain_linear()) else {
         return Ok(None);
     };
-    let modes: [(&str, fn(f64, f64, f64) -> f64); 3] = [
+    let modes: [(&str, Place); 3] = [
         ("UNALIGN_CORNERS", |i, size, out| (i + 0.5) * size / out - 0.5),
         ("STRICT_ALIGN_CORNERS", |i, size, out| if out > 1.0 { i * (size - 1.0) / (out - 1.0) } else { 0.0 }),
         ("DEFAULT", |i, size, out| i * size / out),
     ];
-    let is = |a: &Axis, place: fn(f64, f64, f64) -> f64| {
+    let is = |a: &Axis, place: Place| {
         let (size, out) = (a.size as f64, a.out as f64);
         let within = |v: f64| v.clamp(0.0, size - 1.0);
         (0..a.out)
@@ -410,4 +421,39 @@ fn nearest_to_computed(n: &mut Node<'_, '_>, x: &Tensor, sizes: &Tensor) -> Lowe
         y = n.push(mb::gather(&y, &places).axis(axis_at))?;
     }
     n.one(y, x.dtype)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::OneNode;
+
+    fn resize(input: &[i64], scales: [f32; 2]) -> OneNode {
+        let node = OneNode::new("Resize", &["y"]).input("x", input).without();
+        node.constant("scales", &[4], &[1.0, 1.0, scales[0], scales[1]])
+    }
+
+    #[test]
+    fn mil_has_ops_for_what_frameworks_export() {
+        let nearest = |node: OneNode| {
+            node.string("coordinate_transformation_mode", "asymmetric").string("nearest_mode", "floor").ops()
+        };
+        assert_eq!(nearest(resize(&[1, 3, 8, 8], [2.0, 2.0])), ["upsample_nearest_neighbor"]);
+        assert_eq!(nearest(resize(&[-1, 3, -1, -1], [2.0, 3.0])), ["upsample_nearest_neighbor"]);
+        let linear = |node: OneNode, mode: &str| {
+            node.string("mode", "linear").string("coordinate_transformation_mode", mode).ops()
+        };
+        assert_eq!(linear(resize(&[1, 3, 8, 8], [2.0, 2.0]), "half_pixel"), ["upsample_bilinear"]);
+        assert_eq!(linear(resize(&[1, 3, -1, 8], [2.0, 2.0]), "align_corners"), ["upsample_bilinear"]);
+        assert_eq!(linear(resize(&[1, 3, 8, 8], [1.5, 2.0]), "pytorch_half_pixel"), ["resize_bilinear"]);
+        // Not whole: 7.5 elements become 7.
+        assert_eq!(linear(resize(&[1, 3, 5, 8], [1.5, 1.0]), "half_pixel"), ["matmul"]);
+    }
+
+    #[test]
+    fn unknown_sizes_are_refused_where_they_matter() {
+        let refusal = resize(&[1, 3, -1, -1], [2.0, 2.0]).string("mode", "cubic").refusal();
+        assert!(refusal.contains("--input NAME=1,3,224,224"), "{refusal}");
+        let node = OneNode::new("Resize", &["y"]).input("x", &[1, 3, 8, 8]).without().input("scales", &[4]);
+        assert!(node.refusal().contains("--constant scales=.."));
+    }
 }

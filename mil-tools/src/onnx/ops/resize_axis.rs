@@ -112,13 +112,6 @@ impl Rule {
     }
 }
 
-impl Node<'_, '_> {
-    /// Whether an input is there.
-    pub(super) fn has_input(&self, i: usize) -> bool {
-        self.proto.input.get(i).is_some_and(|name| !name.is_empty())
-    }
-}
-
 /// A dimension that is resized.
 #[derive(Clone, Debug)]
 pub(super) struct Axis {
@@ -234,5 +227,62 @@ fn cubic(x: f64, a: f64) -> f64 {
         ((a * x - 5.0 * a) * x + 8.0 * a) * x - 4.0 * a
     } else {
         0.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(mode: Mode, coordinates: Coordinates) -> Rule {
+        Rule {
+            mode,
+            coordinates,
+            nearest: Nearest::RoundPreferFloor,
+            cubic_coeff: -0.75,
+            exclude_outside: false,
+            antialias: false,
+            extrapolation_value: 0.0,
+            keep_aspect_ratio: false,
+        }
+    }
+
+    fn axis(size: usize, out: usize) -> Axis {
+        Axis { axis: 0, size, out, scale: out as f64 / size as f64, exact: true, roi: [0.0, 1.0] }
+    }
+
+    #[test]
+    fn rows_add_up_to_one() {
+        for mode in [Mode::Linear, Mode::Cubic] {
+            for (antialias, exclude_outside) in [(false, false), (true, false), (false, true), (true, true)] {
+                let rule = Rule { antialias, exclude_outside, ..rule(mode, Coordinates::HalfPixel) };
+                for (size, out) in [(1, 4), (4, 1), (5, 3), (3, 5), (7, 7)] {
+                    let matrix = axis(size, out).matrix(&rule);
+                    assert_eq!(matrix.len(), size * out);
+                    let one = |row: &[f32]| (row.iter().sum::<f32>() - 1.0).abs() < 1e-6;
+                    assert!(matrix.chunks(size).all(one), "{rule:?} {size} {out}: {matrix:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn places_are_those_of_the_modes() {
+        let places = |mode| axis(4, 2).places(&rule(Mode::Linear, mode)).collect::<Vec<_>>();
+        assert_eq!(places(Coordinates::HalfPixel), [0.5, 2.5]);
+        assert_eq!(places(Coordinates::AlignCorners), [0.0, 3.0]);
+        assert_eq!(places(Coordinates::Asymmetric), [0.0, 2.0]);
+        assert_eq!(
+            axis(4, 2).matrix(&rule(Mode::Linear, Coordinates::HalfPixel)),
+            [0.5, 0.5, 0., 0., 0., 0., 0.5, 0.5]
+        );
+    }
+
+    #[test]
+    fn halves_go_where_the_mode_says() {
+        let nearest = |nearest| axis(4, 2).nearest(&Rule { nearest, ..rule(Mode::Nearest, Coordinates::HalfPixel) });
+        assert_eq!(nearest(Nearest::RoundPreferFloor), [0, 2]);
+        assert_eq!(nearest(Nearest::RoundPreferCeil), [1, 3]);
+        assert_eq!((nearest(Nearest::Floor), nearest(Nearest::Ceil)), (vec![0, 2], vec![1, 3]));
     }
 }

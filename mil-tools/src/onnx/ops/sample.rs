@@ -149,19 +149,9 @@ impl Grid {
         if self.mode == Mode::Nearest {
             place = n.push(mb::round(&place))?;
         }
-        place = match self.padding {
-            Padding::Zeros => place,
-            Padding::Reflection => self.reflect(n, &place, size)?,
-            Padding::Border if self.mode == Mode::Cubic => {
-                // Points within the outermost elements stay, so that what lies around them is not the same.
-                let within = n.push(mb::clip(&place, 0.0, top))?;
-                let edge = if self.align { 0.0 } else { 0.5 };
-                let bounded = n.push(mb::clip(&place, -edge, top + edge))?;
-                let inside = n.push(mb::equal(&bounded, &place))?;
-                n.push(mb::select(&inside, &place, &within))?
-            }
-            Padding::Border => n.push(mb::clip(&place, 0.0, top))?,
-        };
+        if self.padding == Padding::Reflection {
+            place = self.reflect(n, &place, size)?;
+        }
         if self.mode == Mode::Nearest {
             return Ok(vec![self.tap(n, &place, None, size)?]);
         }

@@ -132,7 +132,7 @@ fn max_unpool(n: &mut Node<'_, '_>) -> Lowered {
     }
     let count = inferred.iter().try_fold(1i64, |n, s| n.checked_mul(*s)).filter(|n| *n < 1 << 31);
     let count = count.ok_or_else(|| Refusal::new("its output is too large"))?;
-    let empty = n.full(&[Size::Fixed(count)], x.value.dtype().unwrap_or(DType::F32), 0.0)?;
+    let empty = n.filled(&[Size::Fixed(count)], x.value.dtype().unwrap_or(DType::F32), 0.0)?;
     let (flat, places) = (n.reshape(&x.value, &[Size::Fixed(-1)])?, n.reshape(&places.value, &[Size::Fixed(-1)])?);
     let y = n.push(mb::scatter(&empty, &places, &flat).axis(0i64).mode("update"))?;
     let sizes: Vec<Size> = inferred.iter().map(|s| Size::Fixed(*s)).collect();

@@ -27,11 +27,6 @@ pub(super) const OPS: &[Entry] = &[
 ];
 
 impl Node<'_, '_> {
-    /// Whether this input is named.
-    pub(super) fn names_input(&self, i: usize) -> bool {
-        self.proto.input.get(i).is_some_and(|name| !name.is_empty())
-    }
-
     /// What an input stands for, which may be no tensor.
     pub(super) fn slot(&self, i: usize) -> Result<Slot, Refusal> {
         let missing = || Refusal::new(format!("its input {i} is missing"));
@@ -189,7 +184,7 @@ fn map(n: &mut Node<'_, '_>) -> Lowered {
 }
 
 fn optional(n: &mut Node<'_, '_>) -> Lowered {
-    let slot = if n.names_input(0) { n.slot(0)? } else { Slot::Nothing };
+    let slot = if n.has_input(0) { n.slot(0)? } else { Slot::Nothing };
     n.importer.give(0, slot);
     Ok(vec![])
 }
@@ -205,7 +200,7 @@ fn optional_get_element(n: &mut Node<'_, '_>) -> Lowered {
 }
 
 fn optional_has_element(n: &mut Node<'_, '_>) -> Lowered {
-    let has = n.names_input(0) && !matches!(n.slot(0)?, Slot::Nothing);
+    let has = n.has_input(0) && !matches!(n.slot(0)?, Slot::Nothing);
     let has = n.number(DType::Bool, f64::from(u8::from(has)))?;
     n.one(has, DType::Bool)
 }

@@ -66,7 +66,7 @@ fn center_crop_pad(n: &mut Node<'_, '_>) -> Lowered {
                 match part {
                     Some(part) => parts.push(part),
                     None if count == 0 => {}
-                    None => parts.push(n.full(&border(count), dtype, 0.0)?),
+                    None => parts.push(n.filled(&border(count), dtype, 0.0)?),
                 }
             }
             y = n.join(&parts, axis)?;

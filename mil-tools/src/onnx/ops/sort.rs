@@ -133,7 +133,7 @@ fn unique(n: &mut Node<'_, '_>) -> Lowered {
     let first = n.push(mb::gather(&order, &starts).axis(0i64))?;
     let group = n.push(mb::cumsum(&new).axis(0i64))?;
     let group = n.push(mb::sub(&group, 1i64))?;
-    let empty = n.full(std::slice::from_ref(&count), DType::I32, 0.0)?;
+    let empty = n.filled(std::slice::from_ref(&count), DType::I32, 0.0)?;
     let inverse = n.push(mb::scatter(&empty, &order, &group).axis(0i64).mode("update"))?;
     let mut all = [values, first, inverse, counts];
     if n.int_or("sorted", 1)? == 0 {

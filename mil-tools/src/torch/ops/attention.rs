@@ -117,7 +117,7 @@ fn masked(n: &mut Node<'_, '_>, scores: &Value, mask: &Tensor, dtype: DType) -> 
 /// Each place sees itself and those before it.
 fn causal(n: &mut Node<'_, '_>, q: &Tensor, k: &Tensor) -> Result<Tensor, Refusal> {
     let sizes: Vec<Size> = vec![n.size(&q.value, q.rank() - 2)?, n.size(&k.value, k.rank() - 2)?];
-    let ones = super::generate::filled(n, &sizes, DType::Bool, 1.0)?;
+    let ones = n.filled_with(&sizes, DType::Bool, 1.0)?;
     let mask = n.push(mb::band_part(&ones).lower(-1).upper(0))?;
     Ok(Tensor::new(mask, DType::Bool))
 }

@@ -9,7 +9,7 @@ use mil_core::{
 
 use super::{Entry, Lowered, Node};
 use crate::{
-    import::{Refusal, Size, Tensor, carrier},
+    import::{Refusal, Size, Tensor},
     torch::val::{Val, result_type},
 };
 
@@ -46,26 +46,6 @@ pub(super) const OPS: &[Entry] = &[
     Entry::new("aten::zeros_like", |n| like(n, Some(0.0), 0)),
 ];
 
-/// A tensor of one number everywhere.
-pub(super) fn filled(n: &mut Node<'_, '_>, sizes: &[Size], dtype: DType, value: f64) -> Result<Value, Refusal> {
-    let number = n.number_of(dtype, value)?;
-    if sizes.is_empty() {
-        return Ok(number);
-    }
-    if sizes.iter().any(|s| matches!(s, Size::Fixed(0))) {
-        // Only constants may be empty: somebody joins this with something.
-        let shape: Option<Vec<usize>> =
-            sizes.iter().map(|s| if let Size::Fixed(n) = s { usize::try_from(*n).ok() } else { None }).collect();
-        let carried = carrier(dtype).ok_or_else(|| Refusal::new(format!("MIL has no values of {dtype}")))?;
-        let shape = shape.ok_or_else(|| Refusal::new("its result is empty, and Core ML has no empty tensors"))?;
-        return Ok(n.constant(Constant::from_bytes(carried, shape, Vec::new())?));
-    }
-    let constant =
-        number.known().and_then(|k| k.constant()).cloned().ok_or_else(|| Refusal::new("its number is not known"))?;
-    let shape = n.shape_of_sizes(sizes)?;
-    n.push(mb::fill(shape).value(constant))
-}
-
 /// The dtype among the arguments: it is the only one in TorchScript's positions that may be a number of a dtype.
 fn dtype_at(n: &mut Node<'_, '_>, at: usize, default: DType) -> Result<DType, Refusal> {
     Ok(n.dtype(at, "dtype")?.unwrap_or(default))
@@ -94,7 +74,7 @@ fn number(n: &mut Node<'_, '_>, value: Option<f64>, at: usize) -> Result<(Val, D
 
 fn fill_with(n: &mut Node<'_, '_>, sizes: &[Size], dtype: DType, value: &Val) -> Result<Value, Refusal> {
     match value.number() {
-        Some(x) => filled(n, sizes, dtype, x),
+        Some(x) => n.filled_with(sizes, dtype, x),
         None => {
             let one = n.operand(value, dtype)?;
             n.broadcast_to(&one, sizes)
@@ -249,7 +229,7 @@ fn triangle(n: &mut Node<'_, '_>, lower: bool) -> Lowered {
     } else {
         // What is kept is what is outside of the band on the other side.
         let sizes = [n.size(&x.value, rows)?, n.size(&x.value, columns)?];
-        let ones = filled(n, &sizes, DType::Bool, 1.0)?;
+        let ones = n.filled_with(&sizes, DType::Bool, 1.0)?;
         let band = if lower {
             mb::band_part(&ones).lower(-diagonal - 1).upper(-1)
         } else {

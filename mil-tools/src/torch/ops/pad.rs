@@ -87,7 +87,7 @@ fn filled(n: &mut Node<'_, '_>, x: Tensor, pairs: &[(usize, i64, i64)], value: f
             if amount > 0 {
                 let mut own = sizes.clone();
                 own[*axis] = Size::Fixed(amount);
-                let border = super::generate::filled(n, &own, x.dtype, value)?;
+                let border = n.filled_with(&own, x.dtype, value)?;
                 if front {
                     parts.push(border);
                 } else {

@@ -22,7 +22,7 @@ fn fill(n: &mut Node<'_, '_>) -> Lowered {
     let x = n.tensor(0, "self")?;
     let value = n.float_or(1, "value", 0.0)?;
     let sizes = n.sizes(&x.value)?;
-    let y = super::generate::filled(n, &sizes, x.dtype, value)?;
+    let y = n.filled_with(&sizes, x.dtype, value)?;
     n.one(y, x.dtype)
 }
 
@@ -101,14 +101,14 @@ fn scatter_reduce(n: &mut Node<'_, '_>) -> Lowered {
     let sizes = n.sizes(&index.value)?;
     if !include {
         // What is written to begins with what does not matter.
-        let none = super::generate::filled(n, &sizes, x.dtype, neutral)?;
+        let none = n.filled_with(&sizes, x.dtype, neutral)?;
         target = put(n, &target, &none, "update")?;
     }
     let mut y = put(n, &target, &src, mode)?;
     if how == "mean" {
         let all = n.sizes(&target)?;
-        let ones = super::generate::filled(n, &sizes, x.dtype, 1.0)?;
-        let before = super::generate::filled(n, &all, x.dtype, if include { 1.0 } else { 0.0 })?;
+        let ones = n.filled_with(&sizes, x.dtype, 1.0)?;
+        let before = n.filled_with(&all, x.dtype, if include { 1.0 } else { 0.0 })?;
         let counts = put(n, &before, &ones, "add")?;
         let counts = n.push(mb::maximum(&counts, 1.0))?;
         y = n.push(mb::real_div(&y, &counts))?;
