@@ -103,7 +103,7 @@ impl Lowering {
         if x.dtype() == Some(dtype) {
             return Ok(x.clone());
         }
-        Ok(self.push(mb::cast(x, dtype))?)
+        self.push(mb::cast(x, dtype))
     }
 
     /// A tensor of the model in another of the model's dtypes: narrow integers wrap around, as they do there.

@@ -27,7 +27,7 @@ impl From<usize> for Size {
 impl Lowering {
     /// The shape as a value: `[rank]` of `i32`.
     pub(crate) fn shape(&mut self, x: &Value) -> Result<Value, Refusal> {
-        Ok(self.push(mb::shape(x))?)
+        self.push(mb::shape(x))
     }
 
     /// The size of a dimension.
@@ -119,7 +119,7 @@ impl Lowering {
             return Ok(x.clone());
         }
         let axes: Vec<i64> = axes.iter().map(|a| *a as i64).collect();
-        Ok(self.push(mb::expand_dims(x, axes))?)
+        self.push(mb::expand_dims(x, axes))
     }
 
     /// The tensor without these dimensions, which are of size 1.
@@ -128,7 +128,7 @@ impl Lowering {
             return Ok(x.clone());
         }
         let axes: Vec<i64> = axes.iter().map(|a| *a as i64).collect();
-        Ok(self.push(mb::squeeze(x).axes(axes))?)
+        self.push(mb::squeeze(x).axes(axes))
     }
 
     /// The dimensions in another order; nothing where they are in this order.
@@ -137,7 +137,7 @@ impl Lowering {
             return Ok(x.clone());
         }
         let perm: Vec<i64> = perm.iter().map(|p| *p as i64).collect();
-        Ok(self.push(mb::transpose(x, perm))?)
+        self.push(mb::transpose(x, perm))
     }
 
     /// The tensor repeated to these sizes, by numpy's rule: dimensions of size 1 are repeated, missing ones put in front.
@@ -163,7 +163,7 @@ impl Lowering {
             let wide = self.push(mb::tile(&wide, reps))?;
             return self.cast(&wide, DType::Bool);
         }
-        Ok(self.push(mb::tile(&x, reps))?)
+        self.push(mb::tile(&x, reps))
     }
 
     /// Part of the last dimension.

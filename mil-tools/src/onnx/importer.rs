@@ -78,7 +78,8 @@ fn unknown_ops(model: &Model, graph: &GraphProto, functions: &Functions<'_>) -> 
         for node in nodes {
             let domain = domain(&node.domain);
             let function = functions.contains_key(&(domain, &node.op_type, &node.overload));
-            if !function && !(domain.is_empty() && ops::find(&node.op_type).is_some()) {
+            let known = function || (domain.is_empty() && ops::find(&node.op_type).is_some());
+            if !known {
                 let first = if node.name.is_empty() { node.output.first() } else { Some(&node.name) };
                 found.entry((domain, &node.op_type)).or_insert((0, first.map_or("", |n| n))).0 += 1;
             }

@@ -108,7 +108,7 @@ fn embedding_bag(n: &mut Node<'_, '_>) -> Lowered {
         .ok_or_else(|| Refusal::new("needs to know how many indices there are"))?;
     let last = n.bool_or(7, "include_last_offset", false)?;
     let bags = if last { offsets.len().saturating_sub(1) } else { offsets.len() };
-    let size = if bags == 0 { 0 } else { count / bags };
+    let size = count.checked_div(bags).unwrap_or(0);
     if size == 0 || (0..bags).any(|i| offsets[i] != (i * size) as i64) || size * bags != count {
         return Err(
             Refusal::new("its bags are not of one size").remedy("use `embedding`, and sum what belongs together")
