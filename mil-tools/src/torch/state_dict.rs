@@ -28,7 +28,9 @@ const MAX_DEPTH: usize = 4;
 ///
 /// ```no_run
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let mut program = mil_core::ir::Program::default();
+/// # let mut g = mil_core::graph::Graph::new("main", mil_core::types::Opset::iOS15);
+/// # let x = g.input("x", mil_core::types::TensorType::new(mil_core::types::DType::F32, [1]));
+/// # let mut program = g.finish([x])?;
 /// let weights = mil_tools::torch::StateDict::open("resnet50.pth")?;
 /// program.attach_weights(&|name| weights.get(name).cloned())?;
 /// # Ok(())
