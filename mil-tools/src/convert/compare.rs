@@ -73,9 +73,13 @@ fn numbers(t: &AnyTensor) -> Result<Vec<f64>, ToolError> {
     Ok(t.to_f32()?.iter().map(|v| f64::from(*v)).collect())
 }
 
-/// The part of integers that differs.
+/// The part of integers that differs. A package gives bools as numbers: Core ML has no outputs of bools.
 fn different(e: &AnyTensor, f: &AnyTensor) -> Result<f64, ToolError> {
-    let (e, f) = (e.to_i64()?, f.to_i64()?);
+    let whole = |t: &AnyTensor| match t.dtype().is_float() {
+        true => Ok(t.to_f32()?.iter().map(|v| *v as i64).collect()),
+        false => t.to_i64(),
+    };
+    let (e, f): (Vec<i64>, Vec<i64>) = (whole(e)?, whole(f)?);
     let wrong = e.iter().zip(&f).filter(|(a, b)| a != b).count();
     Ok(if e.is_empty() { 0.0 } else { wrong as f64 / e.len() as f64 })
 }
@@ -119,5 +123,8 @@ mod tests {
     fn integers_differ_in_part() {
         let t = |v: [i32; 4]| AnyTensor::new([4], v.to_vec()).unwrap();
         assert_eq!(different(&t([1, 2, 3, 4]), &t([1, 2, 3, 5])).unwrap(), 0.25);
+        let flags = AnyTensor::bools([4], &[true, false, true, false]).unwrap();
+        let numbers = AnyTensor::new([4], vec![1f32, 0.0, 1.0, 1.0]).unwrap();
+        assert_eq!(different(&flags, &numbers).unwrap(), 0.25);
     }
 }

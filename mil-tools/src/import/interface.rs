@@ -91,6 +91,10 @@ impl<'a> Interface<'a> {
         l.set_name(&called);
         let value = if pixels.image.is_some() || pixels.normalization.is_some() {
             pixels.declare(l, (name, &called), carried, &shape)?
+        } else if shape.rank() == 0 {
+            // Core ML has no inputs of rank 0.
+            let one = l.graph().input(&called, TensorType::new(carried, [1]));
+            l.squeeze(&one, &[0])?
         } else {
             l.graph().input(&called, TensorType::new(carried, shape))
         };

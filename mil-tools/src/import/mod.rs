@@ -4,6 +4,7 @@
 //! An importer goes through its model's ops and has each *lowered*: said in MIL. What a lowering cannot say is a
 //! [`Refusal`]; an importer collects all of them before it gives up.
 
+mod choose;
 mod ending;
 mod fill;
 mod interface;

@@ -46,7 +46,7 @@ pub(super) struct Node {
     pub(super) overload: String,
     /// Arguments by position, or by name.
     pub(super) args: Vec<(Option<String>, Arg)>,
-    /// Names of what it gives; for a list of tensors (`split`) one [`Output::List`].
+    /// Names of what it gives; a list of tensors (`split`) that is taken apart is one [`Output::List`].
     pub(super) outputs: Vec<Output>,
     /// Where it is from, for errors: the module's path or a line of source.
     pub(super) place: String,
@@ -57,7 +57,7 @@ pub(super) struct Node {
 pub(super) enum Output {
     /// One value.
     One(String),
-    /// A list of values: each has a name if the file takes it apart (`.pt2` does); else the list has one.
+    /// A list that is taken apart: each value has a name.
     List(Vec<String>),
 }
 

@@ -230,10 +230,7 @@ impl<'g> Importer<'g> {
                 (Output::One(name), Some(val)) => {
                     self.slots.insert(name, Slot::Val(val));
                 }
-                // A list of one element that has one name is taken apart if the file says overloads: `.pt2` takes all apart.
-                (Output::List(names), Some(Val::List(items)))
-                    if names.len() == items.len() && (names.len() > 1 || !node.overload.is_empty()) =>
-                {
+                (Output::List(names), Some(Val::List(items))) if names.len() == items.len() => {
                     for (name, val) in names.iter().zip(items) {
                         self.slots.insert(name, Slot::Val(val));
                     }

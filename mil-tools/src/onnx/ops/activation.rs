@@ -336,7 +336,7 @@ mod tests {
         // What is not less than the other end is no range of MIL's.
         assert_eq!(clip(Some(2.0), Some(1.0)), ["maximum", "minimum"]);
         let net = Net::new(13).input("x", F32, &[2]).input("low", F32, &[]).node("Clip", "x low", "y", &[]);
-        assert_eq!(net.ops("y"), ["maximum"]);
+        assert_eq!(net.ops("y"), ["squeeze", "maximum"]);
     }
 
     fn prelu(shape: &[i64], slope: (&[usize], &[f32])) -> Vec<String> {

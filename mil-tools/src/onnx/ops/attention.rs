@@ -62,7 +62,7 @@ struct Bias {
 /// 0 where a condition holds, else minus infinity.
 fn additive(n: &mut Node<'_, '_>, allowed: &Value, dtype: DType) -> Result<Value, Refusal> {
     let (zero, never) = (n.number(dtype, 0.0)?, n.number(dtype, f64::NEG_INFINITY)?);
-    n.push(mb::select(allowed, &zero, &never))
+    n.select(allowed, &zero, &never)
 }
 
 fn bias(

@@ -52,6 +52,6 @@ fn not(n: &mut Node<'_, '_>) -> Lowered {
 
 fn where_(n: &mut Node<'_, '_>) -> Lowered {
     let (condition, x, y) = (n.input(0)?, n.input(1)?, n.input(2)?);
-    let z = n.push(mb::select(&condition.value, &x.value, &y.value))?;
+    let z = n.select(&condition.value, &x.value, &y.value)?;
     n.one(z, x.dtype)
 }

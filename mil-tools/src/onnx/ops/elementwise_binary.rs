@@ -55,7 +55,7 @@ fn modulo(n: &mut Node<'_, '_>) -> Lowered {
     let rest = n.push(mb::mod_(&size, &by))?;
     let turned = n.push(mb::mul(&rest, literal(x.dtype, -1.0)))?;
     let negative = n.push(mb::less(&x.value, literal(x.dtype, 0.0)))?;
-    let z = n.push(mb::select(&negative, &turned, &rest))?;
+    let z = n.select(&negative, &turned, &rest)?;
     n.one(z, x.dtype)
 }
 

@@ -142,7 +142,7 @@ fn range(n: &mut Node<'_, '_>) -> Lowered {
                 let up = n.push(mb::greater(&delta.value, literal(dtype, 0.0)))?;
                 let high = n.push(mb::maximum(&limit.value, &start.value))?;
                 let low = n.push(mb::minimum(&limit.value, &start.value))?;
-                n.push(mb::select(&up, &high, &low))?
+                n.select(&up, &high, &low)?
             }
         }
     };

@@ -21,7 +21,7 @@ fn matmul(n: &mut Node<'_, '_>) -> Lowered {
         let weight = n.transpose(&y.value, &[1, 0])?;
         n.push(mb::linear(&x.value, &weight))?
     } else {
-        n.push(mb::matmul(&x.value, &y.value))?
+        n.matmul(&x.value, &y.value)?
     };
     let out = n.wrap(&out, x.dtype)?;
     n.one(out, x.dtype)

@@ -19,14 +19,14 @@ pub(super) const OPS: &[Entry] = &[
 fn matmul_integer(n: &mut Node<'_, '_>) -> Lowered {
     // Zero points may be of the rows of the first, and of the columns of the second.
     let (a, b) = (centered(n, 0, Some(2), -2)?, centered(n, 1, Some(3), -1)?);
-    let y = n.push(mb::matmul(&a.value, &b.value))?;
+    let y = n.matmul(&a.value, &b.value)?;
     let y = n.cast(&y, DType::I32)?;
     n.one(y, DType::I32)
 }
 
 fn qlinear_matmul(n: &mut Node<'_, '_>) -> Lowered {
     let (a, b) = (centered(n, 0, Some(2), -2)?, centered(n, 3, Some(5), -1)?);
-    let y = n.push(mb::matmul(&a.value, &b.value))?;
+    let y = n.matmul(&a.value, &b.value)?;
     let scale = scales(n, 1, 4, 6)?;
     let y = n.push(mb::mul(&y, &scale))?;
     requantized(n, &y, 7)

@@ -102,7 +102,7 @@ fn one_hot(n: &mut Node<'_, '_>) -> Lowered {
     let hot = n.push(call)?;
     let hot = n.push(mb::not_equal(&hot, 0i64))?;
     let (off, on) = (n.at(&values.value, 0, 0)?, n.at(&values.value, 0, 1)?);
-    let y = n.push(mb::select(&hot, &on, &off))?;
+    let y = n.select(&hot, &on, &off)?;
     n.one(y, values.dtype)
 }
 

@@ -108,7 +108,7 @@ fn lower(n: &mut Node<'_, '_>, extra: Extra) -> Lowered {
 fn masked(n: &mut Node<'_, '_>, scores: &Value, mask: &Tensor, dtype: DType) -> Result<Value, Refusal> {
     if mask.dtype == DType::Bool {
         let least = n.number_of(dtype, if dtype == DType::F16 { -65504.0 } else { f64::NEG_INFINITY })?;
-        return n.push(mb::select(&mask.value, scores, &least));
+        return n.select(&mask.value, scores, &least);
     }
     let mask = n.convert(mask, dtype)?;
     n.push(mb::add(scores, &mask.value))

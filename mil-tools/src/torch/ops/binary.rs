@@ -198,13 +198,13 @@ fn atan2(n: &mut Node<'_, '_>) -> Lowered {
     let angle = n.push(mb::atan(&angle))?;
     let sign = n.push(mb::sign(&y))?;
     let up = n.push(mb::mul(&sign, PI / 2.0))?;
-    let angle = n.push(mb::select(&on_axis, &up, &angle))?;
+    let angle = n.select(&on_axis, &up, &angle)?;
     let left = n.push(mb::less(&x, 0.0))?;
     let low = n.push(mb::less(&y, 0.0))?;
     let (half, minus) = (n.number_of(dtype, PI)?, n.number_of(dtype, -PI)?);
-    let turn = n.push(mb::select(&low, &minus, &half))?;
+    let turn = n.select(&low, &minus, &half)?;
     let turned = n.push(mb::add(&angle, &turn))?;
-    let z = n.push(mb::select(&left, &turned, &angle))?;
+    let z = n.select(&left, &turned, &angle)?;
     n.one(z, dtype)
 }
 
@@ -215,7 +215,7 @@ fn xlogy(n: &mut Node<'_, '_>) -> Lowered {
     let log = n.push(mb::log(&y))?;
     let z = n.push(mb::mul(&x, &log))?;
     let none = n.number_of(dtype, 0.0)?;
-    let z = n.push(mb::select(&zero, &none, &z))?;
+    let z = n.select(&zero, &none, &z)?;
     n.one(z, dtype)
 }
 

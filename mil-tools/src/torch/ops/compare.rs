@@ -51,7 +51,7 @@ fn where_(n: &mut Node<'_, '_>) -> Lowered {
     let (a, b) = (n.val(1, "self")?, n.val(2, "other")?);
     let dtype = result_type(&[&a, &b]);
     let (x, y) = (n.operand(&a, dtype)?, n.operand(&b, dtype)?);
-    let z = n.push(mb::select(&condition, &x, &y))?;
+    let z = n.select(&condition, &x, &y)?;
     n.one(z, dtype)
 }
 
@@ -61,7 +61,7 @@ fn masked_fill(n: &mut Node<'_, '_>) -> Lowered {
     let mask = n.truth(&mask)?;
     let value = n.val(2, "value")?;
     let value = n.operand(&value, x.dtype)?;
-    let z = n.push(mb::select(&mask, &value, &x.value))?;
+    let z = n.select(&mask, &value, &x.value)?;
     n.one(z, x.dtype)
 }
 
@@ -116,7 +116,7 @@ fn nan_to_num(n: &mut Node<'_, '_>) -> Lowered {
     let negative = n.push(mb::equal(&x.value, f64::NEG_INFINITY))?;
     for (where_, number) in [(is_nan, nan), (positive, high), (negative, low)] {
         let number = n.number_of(x.dtype, number)?;
-        y = n.push(mb::select(&where_, &number, &y))?;
+        y = n.select(&where_, &number, &y)?;
     }
     n.one(y, x.dtype)
 }
@@ -128,7 +128,7 @@ fn heaviside(n: &mut Node<'_, '_>) -> Lowered {
     let (zero, one) = (n.number_of(x.dtype, 0.0)?, n.number_of(x.dtype, 1.0)?);
     let positive = n.push(mb::greater(&x.value, &zero))?;
     let nothing = n.push(mb::equal(&x.value, &zero))?;
-    let y = n.push(mb::select(&positive, &one, &zero))?;
-    let y = n.push(mb::select(&nothing, &values.value, &y))?;
+    let y = n.select(&positive, &one, &zero)?;
+    let y = n.select(&nothing, &values.value, &y)?;
     n.one(y, x.dtype)
 }

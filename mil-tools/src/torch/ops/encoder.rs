@@ -65,7 +65,7 @@ fn attend(n: &mut Node<'_, '_>, inputs: [&Tensor; 3], heads: &Heads) -> Result<(
     let mut scores = n.push(mb::matmul(&scaled, &parts[1]).transpose_y(true))?;
     if let Some(mask) = &heads.mask {
         let least = n.number_of(inputs[0].dtype, f64::NEG_INFINITY)?;
-        scores = n.push(mb::select(mask, &least, &scores))?;
+        scores = n.select(mask, &least, &scores)?;
     }
     let weights = n.push(mb::softmax(&scores).axis(-1))?;
     let y = n.push(mb::matmul(&weights, &parts[2]))?;

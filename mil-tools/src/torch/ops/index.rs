@@ -203,7 +203,7 @@ fn index_put(n: &mut Node<'_, '_>) -> Lowered {
             let mask_value = n.expand_dims(&mask_value, &axes)?;
             let value = n.reshape(&values, &[])?;
             let value = if add { n.push(mb::add(&target, &value))? } else { value };
-            n.push(mb::select(&mask_value, &value, &target))?
+            n.select(&mask_value, &value, &target)?
         }
         Plan::Mask(mask) => {
             let rows = places(n, &mask)?;

@@ -81,7 +81,7 @@ fn product(n: &mut Node<'_, '_>, a: &Val, b: &Val) -> Result<Tensor, Refusal> {
     let dtype = result_type(&[a, b]);
     let dtype = if dtype == DType::Bool { DType::I64 } else { dtype };
     let (x, y) = (n.convert(&x, dtype)?, n.convert(&y, dtype)?);
-    Ok(Tensor::new(n.push(mb::matmul(&x.value, &y.value))?, dtype))
+    Ok(Tensor::new(n.matmul(&x.value, &y.value)?, dtype))
 }
 
 fn matmul(n: &mut Node<'_, '_>) -> Lowered {
