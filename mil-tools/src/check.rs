@@ -40,8 +40,20 @@ fn line(path: &Path, diagnostic: &Diagnostic) -> String {
     crate::error::one_line(&format!("`{}`: {diagnostic}", path.display()))
 }
 
+/// Refuses a program in which something is wrong, with the first of it; `see` says where the others are told.
+///
+/// # Errors
+/// If anything is wrong.
+pub(crate) fn valid(path: &Path, program: &Program, see: &str) -> Result<(), ToolError> {
+    match &diagnostics(path, program)[..] {
+        [] => Ok(()),
+        [one] => Err(ToolError::new(one)),
+        [first, more @ ..] => Err(ToolError::new(format!("{first}; and {} more{see}", more.len()))),
+    }
+}
+
 /// Everything that is wrong with a program that was read from `path`, a line each.
-pub(crate) fn diagnostics(path: &Path, program: &Program) -> Vec<String> {
+fn diagnostics(path: &Path, program: &Program) -> Vec<String> {
     let found = validate(program).err();
     let all = found.iter().flat_map(|d| d.iter());
     all.map(|d| line(path, d)).collect()

@@ -8,7 +8,7 @@ use mil_core::{
     spec::{self, NoWeights, encode},
 };
 
-use crate::ToolError;
+use crate::{ToolError, check};
 
 /// Reads a model, checks it, and writes it: whole, or not at all. Weights go from the mapped file to the new one, never
 /// through memory as a whole. Models of other kinds than ML Programs are copied byte for byte, with all files of the
@@ -28,11 +28,7 @@ pub fn copy(from: &Path, to: &Path) -> Result<(), ToolError> {
     // The decoded message is not needed any more; programs are read from the package, weights and all.
     drop(model);
     let program = Program::from_package(&package)?;
-    match &crate::check::diagnostics(from, &program)[..] {
-        [] => {}
-        [one] => return Err(ToolError::new(one)),
-        [first, more @ ..] => return Err(ToolError::new(format!("{first}; and {} more, see `mil check`", more.len()))),
-    }
+    check::valid(from, &program, ", see `mil check`")?;
     write_program(&program, kind, to)
 }
 

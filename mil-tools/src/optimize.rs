@@ -80,11 +80,7 @@ pub fn optimize(from: &Path, to: &Path, pipeline: &Pipeline) -> Result<Optimized
     let reports = pipeline.run(&mut program, &Context { evaluate: Some(&Evaluator) }).map_err(failed)?;
     let time = start.elapsed();
     // What was wrong with the model may be so still: names, dtypes of inputs and outputs are what passes mend.
-    match &check::diagnostics(from, &program)[..] {
-        [] => {}
-        [one] => return Err(ToolError::new(one)),
-        [first, more @ ..] => return Err(ToolError::new(format!("{first}; and {} more, see `mil check`", more.len()))),
-    }
+    check::valid(from, &program, ", see `mil check`")?;
     copy::write_program(&program, kind, to)?;
     Ok(Optimized { reports, sizes: [before, Size::of(&program)], time })
 }

@@ -1,21 +1,12 @@
 //! `docs/ONNX.md` says what the lowerings say.
 
-use std::{collections::BTreeSet, fs, path::Path};
+mod page;
+
+use std::collections::BTreeSet;
 
 #[test]
 fn the_page_of_onnx_ops_is_not_stale() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/ONNX.md");
-    let page = mil_tools::onnx::markdown();
-    if std::env::var_os("UPDATE").is_some() {
-        fs::write(&path, &page).unwrap();
-    }
-    let committed = fs::read_to_string(&path).unwrap_or_default();
-    let differs = committed.lines().zip(page.lines()).position(|(a, b)| a != b);
-    assert!(
-        committed == page,
-        "docs/ONNX.md is stale (first at line {:?}); renew it with `UPDATE=1 cargo test -p mil-tools --test onnx_page`",
-        differs.map(|n| n + 1)
-    );
+    page::is_current("ONNX.md", &mil_tools::onnx::markdown(), "onnx_page");
 }
 
 #[test]

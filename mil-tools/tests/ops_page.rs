@@ -1,21 +1,10 @@
 //! `docs/OPS.md` says what the definitions say.
 
-use std::{fs, path::Path};
+mod page;
 
 #[test]
 fn the_page_of_ops_is_not_stale() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/OPS.md");
-    let page = mil_tools::ops::markdown();
-    if std::env::var_os("UPDATE").is_some() {
-        fs::write(&path, &page).unwrap();
-    }
-    let committed = fs::read_to_string(&path).unwrap_or_default();
-    let differs = committed.lines().zip(page.lines()).position(|(a, b)| a != b);
-    assert!(
-        committed == page,
-        "docs/OPS.md is stale (first at line {:?}); renew it with `UPDATE=1 cargo test -p mil-tools --test ops_page`",
-        differs.map(|n| n + 1)
-    );
+    page::is_current("OPS.md", &mil_tools::ops::markdown(), "ops_page");
 }
 
 #[test]

@@ -15,6 +15,8 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from fixtures import read_safetensors, write_safetensors
+
 parser = argparse.ArgumentParser()
 parser.add_argument("--mil", required=True)
 parser.add_argument("--only", default="")
@@ -346,33 +348,6 @@ case("dynamic.mask", lambda x: x.masked_fill(torch.ones(x.shape[1], x.shape[1]).
 case("dynamic.pool", nn.Sequential(nn.Conv2d(3, 4, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()), V, dynamic={2: "H", 3: "W"}, tolerance=1e-4)
 case("dynamic.upsample", lambda x: F.interpolate(x, scale_factor=2) + F.interpolate(x, scale_factor=2, mode="bilinear"), V, dynamic={2: "H", 3: "W"}, tolerance=1e-4)
 case("dynamic.norm", nn.GroupNorm(3, 3), V, dynamic={0: "B", 2: "H"})
-
-
-NAMES = {"float32": "F32", "float16": "F16", "float64": "F64", "int32": "I32", "int64": "I64", "uint8": "U8", "int8": "I8", "bool": "BOOL"}
-
-
-def write_safetensors(path, tensors):
-    header, data = {}, b""
-    for name, x in tensors.items():
-        raw = np.ascontiguousarray(x).tobytes()
-        header[name] = dict(dtype=NAMES[str(x.dtype)], shape=list(x.shape), data_offsets=[len(data), len(data) + len(raw)])
-        data += raw
-    head = json.dumps(header).encode()
-    head += b" " * (-len(head) % 8)
-    with open(path, "wb") as f:
-        f.write(len(head).to_bytes(8, "little") + head + data)
-
-
-def read_safetensors(path):
-    kinds = {v: k for k, v in NAMES.items()}
-    raw = open(path, "rb").read()
-    n = int.from_bytes(raw[:8], "little")
-    out = {}
-    for name, d in json.loads(raw[8:8 + n]).items():
-        if name != "__metadata__":
-            a, b = d["data_offsets"]
-            out[name] = np.frombuffer(raw[8 + n + a:8 + n + b], np.dtype(kinds[d["dtype"]])).reshape(d["shape"])
-    return out
 
 
 def flat(x):

@@ -15,13 +15,14 @@ strides are honoured and the result is written contiguous.
 import argparse
 import collections
 import io
-import json
 import os
 import pickle
 import struct
 import zipfile
 
 import numpy as np
+
+from fixtures import write_safetensors
 
 MAGIC = 0x1950A86A20F9469CFC6C
 PROTOCOL = 1001
@@ -94,21 +95,6 @@ def read_state_dict(path):
         if f.read(1):
             raise ValueError(f"{path}: bytes are left over after the last storage")
     return {name: t.load(storages) for name, t in state.items()}
-
-
-def write_safetensors(path, tensors):
-    """Write name -> array; the order of the mapping is the order of the bytes."""
-    header, at = {}, 0
-    for name, t in tensors.items():
-        dtype = {"float32": "F32", "float16": "F16"}[t.dtype.name]
-        header[name] = {"dtype": dtype, "shape": list(t.shape), "data_offsets": [at, at + t.nbytes]}
-        at += t.nbytes
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    with open(path, "wb") as f:
-        f.write(struct.pack("<Q", len(text)) + text)
-        for t in tensors.values():
-            f.write(t.tobytes())
 
 
 def main():

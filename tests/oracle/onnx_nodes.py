@@ -15,6 +15,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
+from fixtures import read_safetensors, write_safetensors
+
 parser = argparse.ArgumentParser()
 parser.add_argument("--mil", required=True)
 parser.add_argument("--suite", required=True)
@@ -23,33 +25,6 @@ parser.add_argument("--core-at-least", type=int, default=0)
 parser.add_argument("--json")
 parser.add_argument("-v", action="store_true", help="say why each case failed")
 args = parser.parse_args()
-
-
-def write_safetensors(path, tensors):
-    names = {"float32": "F32", "float16": "F16", "float64": "F64", "int32": "I32", "int64": "I64", "int16": "I16", "int8": "I8",
-             "uint8": "U8", "uint16": "U16", "uint32": "U32", "uint64": "U64", "bool": "BOOL"}
-    header, data = {}, b""
-    for name, x in tensors.items():
-        raw = np.ascontiguousarray(x).tobytes()
-        header[name] = dict(dtype=names[str(x.dtype)], shape=list(x.shape), data_offsets=[len(data), len(data) + len(raw)])
-        data += raw
-    head = json.dumps(header).encode()
-    head += b" " * (-len(head) % 8)
-    with open(path, "wb") as f:
-        f.write(len(head).to_bytes(8, "little") + head + data)
-
-
-def read_safetensors(path):
-    names = {"F32": np.float32, "F16": np.float16, "F64": np.float64, "I32": np.int32, "I64": np.int64, "I16": np.int16,
-             "I8": np.int8, "U8": np.uint8, "BOOL": np.bool_}
-    raw = open(path, "rb").read()
-    n = int.from_bytes(raw[:8], "little")
-    out = {}
-    for name, d in json.loads(raw[8:8 + n]).items():
-        if name != "__metadata__":
-            a, b = d["data_offsets"]
-            out[name] = np.frombuffer(raw[8 + n + a:8 + n + b], names[d["dtype"]]).reshape(d["shape"])
-    return out
 
 
 def identifier(name):

@@ -14,7 +14,6 @@ use std::{
 };
 
 use mil_core::{
-    ir::Program,
     passes::{Context, Report},
     weights,
 };
@@ -100,7 +99,8 @@ pub fn convert(
     let told = &mut |pass: &'static str, part: f64| progress(pass, 0.1 + 0.5 * part);
     let (mut program, reports) = pipeline.run_owned(imported, &cx, told).map_err(failed)?;
     program.metadata.user_defined.insert("mil.version".into(), env!("CARGO_PKG_VERSION").into());
-    checked(from, &program)?;
+    // There is no file yet that `mil check` could tell more of.
+    check::valid(from, &program, "")?;
     let size = Size::of(&program);
     watch.lap("passes");
 
@@ -134,14 +134,6 @@ pub fn import(from: &Path, options: &ImportOptions) -> Result<Imported, ToolErro
         torch::import(from, options)
     } else {
         onnx::import(from, options)
-    }
-}
-
-fn checked(from: &Path, program: &Program) -> Result<(), ToolError> {
-    match &check::diagnostics(from, program)[..] {
-        [] => Ok(()),
-        [one] => Err(ToolError::new(one)),
-        [first, more @ ..] => Err(ToolError::new(format!("{first}; and {} more", more.len()))),
     }
 }
 

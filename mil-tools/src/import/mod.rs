@@ -6,6 +6,7 @@
 
 mod choose;
 mod ending;
+mod entry;
 mod fill;
 mod interface;
 mod lowering;
@@ -17,12 +18,14 @@ mod sizes;
 mod tensor;
 mod values;
 
+pub(crate) use entry::Entry;
 pub(crate) use fill::literal;
 pub(crate) use interface::{Declared, Interface};
 pub(crate) use lowering::Lowering;
 pub use options::{ImageInput, ImportOptions, InputShape, Normalization, Rename};
 pub(crate) use parts::Cut;
 pub use refusal::Refusal;
+pub(crate) use refusal::unsaid;
 pub(crate) use sizes::Size;
 pub(crate) use tensor::{Tensor, axis_of, carrier};
 

@@ -5,6 +5,8 @@ use mil_core::{
     types::{Domain, Opset},
 };
 
+use super::Imported;
+
 /// How a model is imported.
 ///
 /// Inputs and outputs are called here by their names in the model that is imported.
@@ -31,9 +33,27 @@ pub struct ImportOptions {
 }
 
 impl ImportOptions {
-    /// The opsets with which an import is tried, the oldest first: newer systems read older programs.
-    pub(crate) fn targets(&self) -> Vec<Opset> {
-        self.target.map_or_else(|| vec![Opset::iOS15, Opset::iOS16, Opset::iOS17, Opset::iOS18], |t| vec![t])
+    /// What an import gives for the target that is wanted, or for the oldest with which it succeeds: newer systems read older
+    /// programs.
+    ///
+    /// # Errors
+    /// If it succeeds for none: what it says of the last.
+    pub(crate) fn first_target(
+        &self,
+        import: impl Fn(Opset) -> Result<Imported, Vec<String>>,
+    ) -> Result<Imported, Vec<String>> {
+        let targets = match self.target {
+            Some(target) => vec![target],
+            None => vec![Opset::iOS15, Opset::iOS16, Opset::iOS17, Opset::iOS18],
+        };
+        let mut refused = vec![];
+        for target in targets {
+            match import(target) {
+                Ok(imported) => return Ok(imported),
+                Err(lines) => refused = lines,
+            }
+        }
+        Err(refused)
     }
 }
 

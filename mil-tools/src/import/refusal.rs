@@ -4,6 +4,8 @@ use std::fmt;
 
 use mil_core::graph::BuildError;
 
+use crate::ToolError;
+
 /// Why an op, a tensor or an input of a model cannot be imported. The importer adds the place.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Refusal {
@@ -37,6 +39,11 @@ impl fmt::Display for Refusal {
 }
 
 impl std::error::Error for Refusal {}
+
+/// The error of a model that has what MIL cannot say, a line for each thing.
+pub(crate) fn unsaid(file: impl fmt::Display, lines: &[String]) -> ToolError {
+    ToolError::new(format!("`{file}` cannot be said in MIL: {}", lines.join("\n")))
+}
 
 /// What MIL does not take. The line of Rust that pushed it is of no use to the model's owner.
 impl From<BuildError> for Refusal {

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     ToolError,
-    import::{Declared, ImportOptions, Imported, Interface, Lowering, Refusal, Tensor},
+    import::{Declared, ImportOptions, Imported, Interface, Lowering, Refusal, Tensor, unsaid},
 };
 
 /// Functions that call functions, and bodies inside of bodies, go no deeper.
@@ -28,17 +28,13 @@ const MOST_NODES: usize = 1 << 15;
 pub(super) fn import(model: &Model, options: &ImportOptions) -> Result<Imported, ToolError> {
     let opset = model.opset()?;
     let functions = functions(model);
-    let fail = |lines: Vec<String>| {
-        let path = model.path.display();
-        ToolError::new(format!("`{path}` cannot be said in MIL: {}", lines.join("\n")))
-    };
+    let fail = |lines: Vec<String>| unsaid(model.path.display(), &lines);
     let Some(graph) = &model.message.graph else { return Err(fail(vec!["it has no graph".into()])) };
     let unknown = unknown_ops(model, graph, &functions);
     if !unknown.is_empty() {
         return Err(fail(unknown));
     }
-    let mut refused = vec![];
-    for target in options.targets() {
+    let imported = options.first_target(|target| {
         let importer = Importer {
             model,
             l: Lowering::new(target),
@@ -50,12 +46,9 @@ pub(super) fn import(model: &Model, options: &ImportOptions) -> Result<Imported,
             given: vec![],
             lowered: 0,
         };
-        match importer.whole(graph, options) {
-            Ok(imported) => return Ok(imported),
-            Err(lines) => refused = lines,
-        }
-    }
-    Err(fail(refused))
+        importer.whole(graph, options)
+    });
+    imported.map_err(fail)
 }
 
 type Functions<'m> = HashMap<(&'m str, &'m str, &'m str), &'m FunctionProto>;

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     ToolError,
-    import::{Declared, ImportOptions, Imported, Interface, Lowering, Refusal, Size, Tensor},
+    import::{Declared, ImportOptions, Imported, Interface, Lowering, Refusal, Size, Tensor, unsaid},
 };
 
 /// Imports a graph for the target that the user wants, or for the oldest that can say it. `file` is for errors.
@@ -25,14 +25,12 @@ use crate::{
 /// If there are ops that are not known (all are told), MIL cannot say what ops do (all refusals are told), or the options
 /// do not fit the model.
 pub(super) fn import(graph: &Graph, file: &str, options: &ImportOptions) -> Result<Imported, ToolError> {
-    let fail = |lines: Vec<String>| ToolError::new(format!("`{file}` cannot be said in MIL: {}", lines.join("\n")));
     let plan = aliases::plan(graph);
     let unknown = unknown_ops(graph, &plan.live);
     if !unknown.is_empty() {
-        return Err(fail(unknown));
+        return Err(unsaid(file, &unknown));
     }
-    let mut refused = vec![];
-    for target in options.targets() {
+    let imported = options.first_target(|target| {
         let importer = Importer {
             l: Lowering::new(target),
             slots: HashMap::new(),
@@ -40,12 +38,9 @@ pub(super) fn import(graph: &Graph, file: &str, options: &ImportOptions) -> Resu
             used: &plan.used,
             refusals: vec![],
         };
-        match importer.whole(graph, &plan, options) {
-            Ok(imported) => return Ok(imported),
-            Err(lines) => refused = lines,
-        }
-    }
-    Err(fail(refused))
+        importer.whole(graph, &plan, options)
+    });
+    imported.map_err(|refused| unsaid(file, &refused))
 }
 
 /// All ops that have no lowering, a line for each kind.

@@ -310,20 +310,6 @@ impl<'g> Node<'_, 'g> {
         Ok(self.convert(&t, dtype)?.value)
     }
 
-    /// Does something to a value that the op does not take as bools: they go as integers.
-    pub(super) fn without_bools(
-        &mut self,
-        x: &Value,
-        f: impl FnOnce(&mut Self, &Value) -> Result<Value, Refusal>,
-    ) -> Result<Value, Refusal> {
-        if x.dtype() != Some(DType::Bool) {
-            return f(self, x);
-        }
-        let wide = self.cast(x, DType::I32)?;
-        let y = f(self, &wide)?;
-        self.cast(&y, DType::Bool)
-    }
-
     /// Whether elements are not 0.
     pub(super) fn truth(&mut self, x: &Tensor) -> Result<Value, Refusal> {
         if x.dtype == DType::Bool {

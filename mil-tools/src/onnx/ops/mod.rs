@@ -48,26 +48,8 @@ mod window;
 #[cfg(test)]
 mod testing;
 
-/// How an op is lowered.
-pub(super) struct Entry {
-    /// The op's name in `ai.onnx`.
-    pub(super) name: &'static str,
-    /// Says it in MIL.
-    pub(super) lower: fn(&mut Node<'_, '_>) -> Lowered,
-    /// What is not supported of it, in a sentence without full stop; empty if all is.
-    pub(super) limits: &'static str,
-}
-
-impl Entry {
-    const fn new(name: &'static str, lower: fn(&mut Node<'_, '_>) -> Lowered) -> Entry {
-        Entry { name, lower, limits: "" }
-    }
-
-    /// With what is not supported.
-    const fn but(self, limits: &'static str) -> Entry {
-        Entry { limits, ..self }
-    }
-}
+/// How an op of `ai.onnx` is lowered.
+pub(super) type Entry = crate::import::Entry<fn(&mut Node<'_, '_>) -> Lowered>;
 
 /// The lists of all files.
 const FILES: &[&[Entry]] = &[

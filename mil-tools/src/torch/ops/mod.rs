@@ -39,26 +39,8 @@ mod unary;
 
 pub(super) use slice::put_back;
 
-/// How an op is lowered.
-pub(super) struct Entry {
-    /// Namespace and name, without overload.
-    pub(super) name: &'static str,
-    /// Says it in MIL.
-    pub(super) lower: fn(&mut Node<'_, '_>) -> Lowered,
-    /// What is not supported of it, in a sentence without full stop; empty if all is.
-    pub(super) limits: &'static str,
-}
-
-impl Entry {
-    const fn new(name: &'static str, lower: fn(&mut Node<'_, '_>) -> Lowered) -> Entry {
-        Entry { name, lower, limits: "" }
-    }
-
-    /// With what is not supported.
-    const fn but(self, limits: &'static str) -> Entry {
-        Entry { limits, ..self }
-    }
-}
+/// How an op is lowered, by namespace and name, without overload.
+pub(super) type Entry = crate::import::Entry<fn(&mut Node<'_, '_>) -> Lowered>;
 
 /// The lists of all files, with what they are about.
 pub(super) const FILES: &[(&str, &[Entry])] = &[

@@ -82,21 +82,18 @@ fn filled(n: &mut Node<'_, '_>, x: Tensor, pairs: &[(usize, i64, i64)], value: f
     let mut y = x.value.clone();
     for (axis, before, after) in pairs {
         let sizes = n.sizes(&y)?;
+        let border = |n: &mut Node<'_, '_>, amount: i64| {
+            let mut own = sizes.clone();
+            own[*axis] = Size::Fixed(amount);
+            n.filled_with(&own, x.dtype, value)
+        };
         let mut parts = vec![];
-        for (amount, front) in [(*before, true), (*after, false)] {
-            if amount > 0 {
-                let mut own = sizes.clone();
-                own[*axis] = Size::Fixed(amount);
-                let border = n.filled_with(&own, x.dtype, value)?;
-                if front {
-                    parts.push(border);
-                } else {
-                    parts.push(y.clone());
-                    parts.push(border);
-                }
-            } else if !front {
-                parts.push(y.clone());
-            }
+        if *before > 0 {
+            parts.push(border(n, *before)?);
+        }
+        parts.push(y.clone());
+        if *after > 0 {
+            parts.push(border(n, *after)?);
         }
         y = n.push(mb::concat(parts, *axis as i64))?;
     }

@@ -4,7 +4,7 @@ use mil_core::{graph::Value, mb, types::DType};
 
 use super::{Entry, Lowered, Node};
 use crate::{
-    import::{Refusal, Size, Tensor},
+    import::{Lowering, Refusal, Size, Tensor},
     torch::val::Val,
 };
 
@@ -64,7 +64,7 @@ pub(super) enum Kind {
 
 /// Over these dimensions, all if there are none.
 pub(super) fn reduce(
-    n: &mut Node<'_, '_>,
+    n: &mut Lowering,
     kind: Kind,
     x: &Tensor,
     dim: Option<Vec<i64>>,
