@@ -10,7 +10,7 @@ use mil_core::{
 
 use crate::{
     backend::{Backend, BackendChoice, Engine, Host, Plan, Results, VARIABLE, plan},
-    cpu::{CpuOptions, Executor, Numerics},
+    cpu::{CpuOptions, Executor, Numerics, Packing},
     error::RunError,
     interface::{Fit, InputInfo, Interface, OutputInfo, StateInfo},
     outputs::Outputs,
@@ -359,6 +359,13 @@ impl ModelOptions {
     #[must_use]
     pub fn numerics(mut self, numerics: Numerics) -> ModelOptions {
         self.cpu.numerics = numerics;
+        self
+    }
+
+    /// How long the CPU engine keeps packed weights.
+    #[must_use]
+    pub fn packing(mut self, packing: Packing) -> ModelOptions {
+        self.cpu.packing = packing;
         self
     }
 

@@ -23,7 +23,7 @@ impl LoadOptions {
     /// # Errors
     /// If the file cannot be read as an ML Program, there is no such function, or it cannot be run so.
     pub(crate) fn load(&self, model: &Path) -> Result<Model, ToolError> {
-        let mut options = Model::options().backend(self.backend).numerics(self.cpu.numerics);
+        let mut options = Model::options().backend(self.backend).numerics(self.cpu.numerics).packing(self.cpu.packing);
         if let Some(function) = &self.function {
             options = options.function(function);
         }

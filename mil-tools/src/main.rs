@@ -151,7 +151,11 @@ struct Engine {
 impl From<Engine> for LoadOptions {
     fn from(engine: Engine) -> LoadOptions {
         let Engine { function, backend, threads, numerics } = engine;
-        LoadOptions { function, backend: backend.into(), cpu: CpuOptions { threads, numerics: numerics.into() } }
+        LoadOptions {
+            function,
+            backend: backend.into(),
+            cpu: CpuOptions { threads, numerics: numerics.into(), ..CpuOptions::default() },
+        }
     }
 }
 

@@ -33,6 +33,8 @@ pub struct Size {
     pub ops: usize,
     /// Bytes of constants; those that share memory count once.
     pub constants: usize,
+    /// Those of them that are in memory, and not in a mapped file.
+    pub in_memory: usize,
 }
 
 impl Size {
@@ -48,6 +50,7 @@ impl Size {
                     && (bytes.len() < 64 || seen.insert((bytes.as_ptr(), bytes.len())))
                 {
                     size.constants += bytes.len();
+                    size.in_memory += if bytes.is_mapped() { 0 } else { bytes.len() };
                 }
             }
         }

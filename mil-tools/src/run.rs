@@ -6,7 +6,7 @@ use mil_core::{
     types::DType,
     weights::{SafeDType, TensorView, write_safetensors},
 };
-use mil_runtime::{AnyTensor, BackendChoice, Label, Outputs};
+use mil_runtime::{AnyTensor, BackendChoice, Label, Outputs, cpu::Packing};
 
 use crate::{LoadOptions, ToolError, inputs::read};
 
@@ -45,7 +45,12 @@ pub struct Report {
 pub fn run(model: &Path, inputs: &Path, outputs: &Path, options: &Options) -> Result<Report, ToolError> {
     let given = read(inputs)?;
     let start = Instant::now();
-    let loaded = options.load.load(model)?;
+    let mut how = options.load.clone();
+    if options.repeat <= 1 {
+        // What is packed is used once.
+        how.cpu.packing = Packing::AtUse;
+    }
+    let loaded = how.load(model)?;
     let load = start.elapsed();
 
     let mut predictions = vec![];

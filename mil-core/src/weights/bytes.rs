@@ -12,6 +12,11 @@ use crate::error::FileError;
 trait Owner: Send + Sync {
     fn bytes(&self) -> &[u8];
 
+    /// Whether they are a file's.
+    fn is_mapped(&self) -> bool {
+        false
+    }
+
     /// Nobody will read this part for some time.
     fn release(&self, _start: usize, _len: usize) {}
 }
@@ -29,6 +34,10 @@ struct Mapped(memmap2::Mmap);
 impl Owner for Mapped {
     fn bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    fn is_mapped(&self) -> bool {
+        true
     }
 
     #[cfg(unix)]
@@ -97,6 +106,11 @@ impl Bytes {
             .map_err(|error| FileError::caused_by(path, "cannot be mapped into memory", error))?;
         let len = map.len();
         Ok(Self { owner: Arc::new(Mapped(map)), start: 0, len })
+    }
+
+    /// Whether they are part of a mapped file: then the system may take their memory at any time, and reads them again.
+    pub fn is_mapped(&self) -> bool {
+        self.owner.is_mapped()
     }
 
     /// Says that these bytes will not be read for some time: if they are a part of a mapped file, the system may take the memory that
@@ -227,6 +241,7 @@ mod tests {
         let bytes = Bytes::map_file(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         assert_eq!(&bytes[..], b"content");
+        assert!(bytes.slice(2..3).is_mapped() && !Bytes::from(bytes.to_vec()).is_mapped());
         std::fs::write(&path, "").unwrap();
         assert!(Bytes::map_file(&path).unwrap().is_empty());
     }

@@ -9,7 +9,7 @@ pub mod reference;
 
 pub use executor::{Executor, States};
 pub use kernels::simd::{ISA_VARIABLE, Isa};
-pub use options::{CpuOptions, Numerics};
+pub use options::{CpuOptions, Numerics, Packing};
 
 /// Whether the CPU engine runs the op of this MIL name.
 pub fn runs(op: &str) -> bool {

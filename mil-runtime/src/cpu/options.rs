@@ -37,6 +37,18 @@ impl FromStr for Numerics {
     }
 }
 
+/// How long weights of convolutions and products are kept in the order in which kernels read them. Results are the same.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Packing {
+    /// Packed by the first prediction, and kept for the next: fast, and as large as the weights.
+    #[default]
+    Kept,
+    /// Packed whenever a kernel needs them, and dropped behind it: for one prediction, or where memory is short. Only the largest weight
+    /// is in memory then, if the model's file is mapped. Kept even so are compressed weights, as compressed as they are, and what the
+    /// bodies of loops use.
+    AtUse,
+}
+
 /// What the CPU engine is told when a model is loaded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct CpuOptions {
@@ -44,6 +56,8 @@ pub struct CpuOptions {
     pub threads: Option<NonZeroUsize>,
     /// How freely it may compute.
     pub numerics: Numerics,
+    /// How long packed weights are kept.
+    pub packing: Packing,
 }
 
 /// More threads than this no prediction uses: no layer has work for them.

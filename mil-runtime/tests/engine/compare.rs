@@ -26,7 +26,7 @@ pub type Outcome = Result<(BTreeMap<String, Output>, States), String>;
 
 /// Options as tests write them.
 pub fn options(numerics: Numerics, threads: usize) -> CpuOptions {
-    CpuOptions { threads: NonZeroUsize::new(threads), numerics }
+    CpuOptions { threads: NonZeroUsize::new(threads), numerics, ..CpuOptions::default() }
 }
 
 /// A function on the reference kernels, and on the fast ones of each kind.

@@ -161,7 +161,7 @@ fn ms(d: Duration) -> String {
 /// One line: what it has become; and one on what the comparison said.
 impl fmt::Display for Converted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Size { ops, constants } = self.size;
+        let Size { ops, constants, .. } = self.size;
         let time = self.times.iter().filter(|(what, _)| *what != "validating").map(|(_, d)| *d).sum();
         writeln!(f, "converted in {}: {ops} ops, {} of constants", ms(time), amount(constants as u64))?;
         match &self.validated {

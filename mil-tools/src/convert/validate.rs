@@ -7,7 +7,7 @@ use std::{
 };
 
 use mil_core::ir::Program;
-use mil_runtime::{Backend, Model, Numerics, Outputs};
+use mil_runtime::{Backend, Model, Numerics, Outputs, cpu::Packing};
 
 use super::{
     Difference,
@@ -26,14 +26,15 @@ const LEAST: [f64; 2] = [1e-6, 1e-3];
 /// What part of integers may differ in f32: where numbers are nearly equal, the greater may be another.
 const INTEGERS: f64 = 0.01;
 
-/// Models of more weights than this are validated only when that is asked for: an engine makes its own form of them, twice, which takes
-/// more memory than the conversion.
+/// Models that have more bytes of weights than this in memory, and not in a mapped file, are validated only when that is asked for: they
+/// must be kept beside those of the package until it is compared.
 const LARGE: usize = 512 << 20;
 
 /// Whether a package is compared with the model before it is put in its place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Validation {
-    /// Unless the model is large (512 MiB of weights), or is made to give other numbers each time.
+    /// Unless that takes much more memory (512 MiB of weights had to be changed to be said in MIL), or the model is made to give other
+    /// numbers each time.
     #[default]
     Auto,
     /// Always.
@@ -69,11 +70,11 @@ pub(super) fn plan(validation: Validation, program: &Program) -> Result<(), Opti
         Validation::Auto if random(program) => {
             Err(Some("not validated: the model makes random numbers, which are others each time".into()))
         }
-        Validation::Auto => match Size::of(program).constants {
+        Validation::Auto => match Size::of(program).in_memory {
             large @ LARGE.. => {
                 let size = amount(large as u64);
                 Err(Some(format!(
-                    "not validated: {size} of weights would take more memory than the conversion; `--validate` does it"
+                    "not validated: {size} of changed weights would have to be kept beside the package's; `--validate` does it"
                 )))
             }
             _ => Ok(()),
@@ -81,7 +82,8 @@ pub(super) fn plan(validation: Validation, program: &Program) -> Result<(), Opti
     }
 }
 
-/// Runs the program that was imported, computing strictly, and the package as a user will run it, and compares what they give.
+/// Runs the program that was imported and the package, both computing strictly, so that they differ in nothing but what the conversion
+/// did, and compares what they give. Weights are packed as they are used: the largest is in memory, and not all of them twice.
 ///
 /// # Errors
 /// If the package cannot be read or run, or its outputs are too far from the model's.
@@ -92,11 +94,11 @@ pub(super) fn validate(
     samples: &[Sample],
 ) -> Result<Validated, ToolError> {
     let start = Instant::now();
-    let options = Model::options().backend(Backend::Cpu);
-    let package = options.clone().load(written)?;
+    let options = Model::options().backend(Backend::Cpu).numerics(Numerics::Strict).packing(Packing::AtUse);
+    let package = options.load(written)?;
     let mut validated =
         Validated { differences: vec![], samples: 0, same_label: None, impossible: None, time: Duration::ZERO };
-    let reference = match options.numerics(Numerics::Strict).from_program(imported) {
+    let reference = match options.from_program(imported) {
         Ok(reference) => reference,
         Err(e) => {
             validated.impossible = Some(e.to_string());

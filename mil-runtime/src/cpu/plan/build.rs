@@ -23,7 +23,10 @@ use super::{
     tensor::{BufferId, Layout, Tensor},
 };
 use crate::{
-    cpu::kernels::{aligned::Aligned, copy::Copy, view::View},
+    cpu::{
+        kernels::{aligned::Aligned, copy::Copy, view::View},
+        options::Packing,
+    },
     tensor::AnyTensor,
 };
 
@@ -107,6 +110,8 @@ impl Want {
 pub(crate) struct Builder<'a> {
     pub(crate) planner: &'a Planner,
     pub(crate) function: &'a Function,
+    /// How long packed weights are kept, by what runs this.
+    pub(crate) packing: Packing,
     pub(crate) values: BTreeMap<ValueId, State>,
     /// The nodes that use a value.
     consumers: BTreeMap<ValueId, Vec<usize>>,
@@ -127,6 +132,7 @@ impl<'a> Builder<'a> {
     pub(crate) fn new(
         planner: &'a Planner,
         function: &'a Function,
+        packing: Packing,
         nodes: &'a Nodes,
         inputs: &BTreeMap<ValueId, Vec<usize>>,
         escaping: BTreeSet<ValueId>,
@@ -157,6 +163,7 @@ impl<'a> Builder<'a> {
         Builder {
             planner,
             function,
+            packing,
             values,
             consumers,
             nodes: &nodes.nodes,

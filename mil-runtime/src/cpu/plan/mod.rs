@@ -22,7 +22,7 @@ use self::{
 use super::{
     compressed::AllCompressed,
     kernels::{aligned::Aligned, simd::Isa, threads::Threads},
-    options::{CpuOptions, Numerics},
+    options::{CpuOptions, Numerics, Packing},
     reference::value::Value,
 };
 use crate::tensor::AnyTensor;
@@ -49,6 +49,7 @@ pub(crate) struct Planner {
     pub(crate) isa: Isa,
     pub(crate) threads: Arc<Threads>,
     pub(crate) numerics: Numerics,
+    pub(crate) packing: Packing,
     /// The function's constants.
     pub(crate) constants: BTreeMap<ValueId, Arc<AnyTensor>>,
     /// Those that are not unpacked.
@@ -99,6 +100,7 @@ impl Planner {
             isa: Isa::chosen(),
             threads: Threads::shared(options.thread_count()),
             numerics: options.numerics,
+            packing: options.packing,
             constants,
             compressed,
             packed: Mutex::default(),
@@ -197,10 +199,12 @@ impl Planner {
         let shapes: BTreeMap<ValueId, Vec<usize>> = key.shapes.iter().cloned().collect();
         let nodes = nodes(function, key.block, key.start, &shapes);
         let escaping = used_from(function, key.block, nodes.end);
-        let mut builder = Builder::new(self, function, &nodes, &shapes, escaping.clone());
+        // What a loop's body uses is used more than once.
+        let packing = if key.block == function.body { self.packing } else { Packing::Kept };
+        let mut builder = Builder::new(self, function, packing, &nodes, &shapes, escaping.clone());
         builder.build(true);
         if builder.failed {
-            builder = Builder::new(self, function, &nodes, &shapes, escaping);
+            builder = Builder::new(self, function, packing, &nodes, &shapes, escaping);
             builder.build(false);
         }
         let lives = builder.lives();

@@ -9,7 +9,7 @@ use mil_core::{
 };
 
 use crate::{
-    cpu::{CpuOptions, Executor, Numerics},
+    cpu::{CpuOptions, Executor, Numerics, Packing},
     outputs::Output,
     tensor::AnyTensor,
 };
@@ -72,7 +72,7 @@ impl Case {
         self.graph.constant("c", constant.unwrap())
     }
 
-    /// Runs the function on the reference and, with one thread and with two, fast and strictly, on plans. They must agree but for rounding
+    /// Runs the function on the reference and, with one thread and with two, fast and strictly, with weights kept and not, on plans. They must agree but for rounding
     /// of `tolerance` of the largest number, or fail with the same message; and no op may have run on the reference kernels in a plan but
     /// those named. Gives what the reference gave.
     #[track_caller]
@@ -85,10 +85,13 @@ impl Case {
         };
         let expected = Executor::new(function.clone()).unwrap().run(self.inputs.clone());
         let expected = expected.map(in_order).map_err(|e| e.to_string());
-        for (threads, numerics) in
-            [(1, Numerics::Fast), (2, Numerics::Fast), (1, Numerics::Strict), (2, Numerics::Strict)]
-        {
-            let options = CpuOptions { threads: NonZeroUsize::new(threads), numerics };
+        for (threads, numerics, packing) in [
+            (1, Numerics::Fast, Packing::Kept),
+            (2, Numerics::Fast, Packing::AtUse),
+            (1, Numerics::Strict, Packing::AtUse),
+            (2, Numerics::Strict, Packing::Kept),
+        ] {
+            let options = CpuOptions { threads: NonZeroUsize::new(threads), numerics, packing };
             let executor = Executor::with_options(function.clone(), &options).unwrap();
             // Twice: what is left in buffers does no harm.
             for _ in 0..2 {
@@ -113,7 +116,12 @@ impl Case {
                 let tensors = got.into_iter().map(|(name, output)| (name, tensor(output))).collect();
                 let expected = expected.as_ref().expect("the reference fails as well");
                 for (at, (got, expected)) in in_order(tensors).iter().zip(expected).enumerate() {
-                    close(got, expected, tolerance, &format!("output {at}, {threads} threads, {numerics}"));
+                    close(
+                        got,
+                        expected,
+                        tolerance,
+                        &format!("output {at}, {threads} threads, {numerics}, {packing:?}"),
+                    );
                 }
             }
         }

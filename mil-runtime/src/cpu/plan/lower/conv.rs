@@ -1,7 +1,5 @@
 //! Convolutions with constant weights, on the matrix kernel.
 
-use std::sync::Arc;
-
 use mil_core::{ir::ValueId, op::Op, ops::conv::Conv, types::DType};
 
 use super::{
@@ -12,17 +10,14 @@ use super::{
         step::{Machine, Work},
         tensor::{Layout, Tensor},
     },
-    Packed, depthwise,
+    depthwise,
     epilogue::{Can, Ending},
+    matrices::Matrices,
     weight::Weight,
     winograd,
 };
 use crate::cpu::{
-    kernels::{
-        gemm::Gemm,
-        offsets::Offsets,
-        panels::{Panels, Source},
-    },
+    kernels::{gemm::Gemm, offsets::Offsets, panels::Source},
     reference::window,
 };
 
@@ -82,7 +77,7 @@ struct Products {
     calls: Vec<Product>,
     runs: Offsets,
     len: usize,
-    panels: Arc<[Panels]>,
+    matrices: Matrices,
     ending: Ending,
 }
 
@@ -93,13 +88,14 @@ struct Product {
 
 impl Work for Products {
     fn run(&self, m: Machine<'_>, out: &mut [f32], inputs: &[&[f32]]) {
+        let panels = self.matrices.get(m);
         for (group, call) in self.calls.iter().enumerate() {
             let gemm = Gemm {
                 x: inputs[0],
                 rows: call.rows.rows(),
                 runs: &self.runs,
                 len: self.len,
-                w: &self.panels[group],
+                w: &panels[group],
                 y_rows: call.y_rows.rows(),
                 epilogue: self.ending.epilogue(group, inputs),
             };
@@ -110,22 +106,17 @@ impl Work for Products {
 
 impl ConvProducer {
     /// The weights `[O, I, taps]` in panels, rows by tap and then by channel.
-    fn panels(&self, b: &Builder<'_>) -> Option<Arc<[Panels]>> {
-        let shape = self.weight.shape();
-        let (outputs, inner) = (shape[0] / self.groups, shape[1]);
+    fn matrices(&self, b: &Builder<'_>) -> Option<Matrices> {
+        let (shape, groups) = (self.weight.shape(), self.groups);
+        let (outputs, inner) = (shape[0] / groups, shape[1]);
         let taps: usize = shape[2..].iter().product();
         let source = Source { inner, tap: 1, row: taps, column: inner * taps };
         let (k, len) = (inner * taps, outputs * inner * taps);
-        let machine = (b.planner.isa, &*b.planner.threads);
-        let make = || {
-            let elements = self.weight.elements(0)?;
-            let one = |g: usize| elements.panels(machine, (k, outputs), (g * len, g * outputs), source);
-            Some(Packed::Panels((0..self.groups).map(one).collect()))
-        };
-        match b.planner.packed(self.weight.id, format!("conv in {}", self.groups), make)? {
-            Packed::Panels(panels) => Some(panels),
-            Packed::Depthwise(_) => unreachable!("packed under another name"),
-        }
+        Matrices::of(b, &self.weight, format!("conv in {groups}"), move |weight, m| {
+            let elements = weight.elements(0)?;
+            let one = |g: usize| elements.panels(m, (k, outputs), (g * len, g * outputs), source);
+            Some((0..groups).map(one).collect())
+        })
     }
 
     /// Where the first window begins in the buffer. Margins are there, so that it does not begin before the buffer.
@@ -165,7 +156,7 @@ impl Producer for ConvProducer {
         if winograd::fits(&self, b, joined, to) {
             return winograd::emit(&self, b, &x, to, joined);
         }
-        let panels = self.panels(b)?;
+        let matrices = self.matrices(b)?;
         let (inner, outputs, rank) = (self.weight.shape()[1], to.shape[1], x.rank());
         let (ending, rest) =
             Ending::of(b, joined, to, 1, self.bias.as_deref(), Can { groups: self.groups, add: true, then: true });
@@ -190,7 +181,7 @@ impl Producer for ConvProducer {
         let kernel: Vec<String> = self.axes.iter().map(|a| a.kernel.to_string()).collect();
         let mut reads = vec![x.buffer];
         reads.extend(ending.reads());
-        let work = Products { calls, runs: Offsets::new(runs)?, len, panels, ending };
+        let work = Products { calls, runs: Offsets::new(runs)?, len, matrices, ending };
         b.kernel(joined, format!("conv {}", kernel.join("x")), to, reads, work);
         Some(rest)
     }

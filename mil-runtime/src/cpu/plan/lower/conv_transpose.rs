@@ -3,8 +3,6 @@
 //! Outputs whose places have one remainder modulo the strides are reached by the same taps: they are a plain convolution of stride 1 over the
 //! input with those taps alone, whose results lie a stride apart. So each remainder is one product, and nothing is added up in memory.
 
-use std::sync::Arc;
-
 use mil_core::{ir::ValueId, op::Op, ops::conv::ConvTranspose};
 
 use super::{
@@ -15,16 +13,12 @@ use super::{
         step::{Machine, Work},
         tensor::{Layout, Tensor},
     },
-    Packed,
     epilogue::{Can, Ending},
+    matrices::Matrices,
     weight::Weight,
 };
 use crate::cpu::{
-    kernels::{
-        gemm::Gemm,
-        offsets::Offsets,
-        panels::{Panels, Source},
-    },
+    kernels::{gemm::Gemm, offsets::Offsets, panels::Source},
     reference::window::Axis,
 };
 
@@ -135,13 +129,14 @@ struct Phase {
 struct Products {
     phases: Vec<Phase>,
     /// By phase, then by group.
-    panels: Arc<[Panels]>,
+    matrices: Matrices,
     ending: Ending,
 }
 
 impl Work for Products {
     fn run(&self, m: Machine<'_>, out: &mut [f32], inputs: &[&[f32]]) {
-        let mut panels = self.panels.iter();
+        let matrices = self.matrices.get(m);
+        let mut panels = matrices.iter();
         for phase in &self.phases {
             for (group, (rows, y_rows)) in phase.calls.iter().enumerate() {
                 let Some(w) = panels.next() else { return };
@@ -173,33 +168,28 @@ impl TransposeProducer {
     }
 
     /// The weights `[I, O, taps]` in panels, those of each remainder and group for themselves; rows by tap and then by channel.
-    fn panels(&self, b: &Builder<'_>) -> Option<Arc<[Panels]>> {
-        let shape = self.weight.shape();
-        let (inner, outputs) = (shape[0] / self.groups, shape[1]);
+    fn matrices(&self, b: &Builder<'_>) -> Option<Matrices> {
+        let (shape, groups) = (self.weight.shape(), self.groups);
+        let (inner, outputs) = (shape[0] / groups, shape[1]);
         let all: usize = shape[2..].iter().product();
-        let machine = (b.planner.isa, &*b.planner.threads);
         let source = Source { inner, tap: inner * outputs, row: outputs, column: 1 };
-        let make = || {
-            let elements = self.weight.elements(1)?;
+        let place = |taps: &Vec<usize>| taps.iter().zip(&shape[2..]).fold(0, |at, (k, size)| at * size + k);
+        let places = |remainder: &Vec<usize>| self.taps(remainder).iter().map(place).collect();
+        let taps: Vec<Vec<usize>> = self.remainders().iter().map(places).collect();
+        let steps: Vec<_> = self.axes.iter().map(|a| (a.stride, a.dilation)).collect();
+        Matrices::of(b, &self.weight, format!("conv_transpose in {groups} by {steps:?}"), move |weight, m| {
+            let elements = weight.elements(1)?;
             let mut panels = vec![];
-            for remainder in self.remainders() {
-                let place = |taps: &Vec<usize>| taps.iter().zip(&shape[2..]).fold(0, |at, (k, size)| at * size + k);
-                let taps: Vec<usize> = self.taps(&remainder).iter().map(place).collect();
-                let k = taps.len() * inner;
-                for g in 0..self.groups {
+            for taps in &taps {
+                for g in 0..groups {
                     // By tap, then by input channel, then by output channel.
                     let pairs = g * inner * outputs..(g + 1) * inner * outputs;
                     let places = taps.iter().flat_map(|tap| pairs.clone().map(move |pair| pair * all + tap));
-                    panels.push(elements.gathered(places).panels(machine, (k, outputs), (0, 0), source));
+                    panels.push(elements.gathered(places).panels(m, (taps.len() * inner, outputs), (0, 0), source));
                 }
             }
-            Some(Packed::Panels(panels.into()))
-        };
-        let steps: Vec<_> = self.axes.iter().map(|a| (a.stride, a.dilation)).collect();
-        match b.planner.packed(self.weight.id, format!("conv_transpose in {} by {steps:?}", self.groups), make)? {
-            Packed::Panels(panels) => Some(panels),
-            _ => unreachable!("packed under another name"),
-        }
+            Some(panels)
+        })
     }
 
     /// The products of one remainder.
@@ -256,7 +246,7 @@ impl Producer for TransposeProducer {
     fn emit(self: Box<Self>, b: &mut Builder<'_>, to: &Tensor, joined: &Joined) -> Option<Vec<Stage>> {
         let margins: Vec<(usize, usize)> = self.axes.iter().map(Axis::beyond).collect();
         let x = b.tensor(self.x, &Want::ChannelsLast(margins))?;
-        let panels = self.panels(b)?;
+        let matrices = self.matrices(b)?;
         // What is added lies in another order: that is left to a chain.
         let can = Can { groups: self.groups, add: false, then: true };
         let (ending, rest) = Ending::of(b, joined, to, 1, self.bias.as_deref(), can);
@@ -264,7 +254,7 @@ impl Producer for TransposeProducer {
         let kernel: Vec<String> = self.axes.iter().map(|a| a.kernel.to_string()).collect();
         let mut reads = vec![x.buffer];
         reads.extend(ending.reads());
-        let work = Products { phases, panels, ending };
+        let work = Products { phases, matrices, ending };
         b.kernel(joined, format!("conv transpose {}", kernel.join("x")), to, reads, work);
         Some(rest)
     }

@@ -1,7 +1,5 @@
 //! Matrix products, on the matrix kernel.
 
-use std::sync::Arc;
-
 use mil_core::{
     ir::ValueId,
     op::{Arg, Op},
@@ -17,16 +15,11 @@ use super::{
         step::{Machine, Work},
         tensor::{Layout, Tensor},
     },
-    Packed,
     epilogue::{Can, Ending},
+    matrices::Matrices,
     weight::Weight,
 };
-use crate::cpu::kernels::{
-    gemm::Gemm,
-    matmul::Products,
-    offsets::Offsets,
-    panels::{Panels, Source},
-};
+use crate::cpu::kernels::{gemm::Gemm, matmul::Products, offsets::Offsets, panels::Source};
 
 /// `x * weight^T + bias`.
 pub(super) fn linear(b: &mut Builder<'_>, node: &Node) -> Option<()> {
@@ -103,16 +96,11 @@ struct Weights {
 }
 
 impl Weights {
-    fn panels(&self, b: &Builder<'_>) -> Option<Arc<[Panels]>> {
-        let machine = (b.planner.isa, &*b.planner.threads);
-        let make = || {
-            let elements = self.weight.elements(self.axis)?;
-            Some(Packed::Panels([elements.panels(machine, (self.k, self.n), (0, 0), self.source)].into()))
-        };
-        match b.planner.packed(self.weight.id, self.kind, make)? {
-            Packed::Panels(panels) => Some(panels),
-            Packed::Depthwise(_) => unreachable!("packed under another name"),
-        }
+    fn matrices(&self, b: &Builder<'_>) -> Option<Matrices> {
+        let Weights { axis, source, k, n, .. } = *self;
+        Matrices::of(b, &self.weight, self.kind, move |weight, m| {
+            Some(vec![weight.elements(axis)?.panels(m, (k, n), (0, 0), source)])
+        })
     }
 }
 
@@ -227,18 +215,19 @@ struct Product {
     rows: Offsets,
     runs: Offsets,
     y_rows: Offsets,
-    panels: Arc<[Panels]>,
+    matrices: Matrices,
     ending: Ending,
 }
 
 impl Work for Product {
     fn run(&self, m: Machine<'_>, out: &mut [f32], inputs: &[&[f32]]) {
+        let panels = self.matrices.get(m);
         let gemm = Gemm {
             x: inputs[0],
             rows: self.rows.rows(),
             runs: &self.runs,
-            len: self.panels[0].k,
-            w: &self.panels[0],
+            len: panels[0].k,
+            w: &panels[0],
             y_rows: self.y_rows.rows(),
             epilogue: self.ending.epilogue(0, inputs),
         };
@@ -257,7 +246,7 @@ impl Producer for ProductProducer {
 
     fn emit(self: Box<Self>, b: &mut Builder<'_>, to: &Tensor, joined: &Joined) -> Option<Vec<Stage>> {
         let x = b.tensor(self.x, &Want::Rows)?;
-        let panels = self.w.panels(b)?;
+        let matrices = self.w.matrices(b)?;
         let last = to.rank() - 1;
         let (ending, rest) =
             Ending::of(b, joined, to, last, self.bias.as_deref(), Can { groups: 1, add: true, then: true });
@@ -267,7 +256,7 @@ impl Producer for ProductProducer {
             rows: Offsets::new(x.offsets(&[x.rank() - 1]))?,
             runs: Offsets::new([0])?,
             y_rows: Offsets::new(to.offsets(&[last]))?,
-            panels,
+            matrices,
             ending,
         };
         b.kernel(joined, "gemm", to, reads, work);

@@ -26,6 +26,7 @@ mod elementwise;
 mod epilogue;
 mod gather;
 mod matmul;
+mod matrices;
 mod norm;
 mod pad;
 mod pick;

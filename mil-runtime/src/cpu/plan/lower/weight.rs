@@ -10,26 +10,24 @@ use mil_core::{
     types::DType,
 };
 
-use super::super::build::Builder;
+use super::super::{build::Builder, step::Machine};
 use crate::{
     cpu::{
         compressed::Compressed,
-        kernels::{
-            panels::{Affine, Panels, Source},
-            simd::Isa,
-            threads::Threads,
-        },
+        kernels::panels::{Affine, Panels, Source},
     },
     tensor::{AnyTensor, Data},
 };
 
 /// A constant of f16 or f32.
+#[derive(Clone)]
 pub(super) struct Weight {
     pub(super) id: Option<ValueId>,
     shape: Vec<usize>,
     held: Held,
 }
 
+#[derive(Clone)]
 enum Held {
     Dense(Arc<AnyTensor>),
     Compressed(Arc<Compressed>),
@@ -52,6 +50,14 @@ impl Weight {
     /// Sizes, outermost first.
     pub(super) fn shape(&self) -> &[usize] {
         &self.shape
+    }
+
+    /// The tensor, if it is not compressed.
+    pub(super) fn plain(&self) -> Option<&AnyTensor> {
+        match &self.held {
+            Held::Dense(dense) => Some(dense),
+            Held::Compressed(_) => None,
+        }
     }
 
     /// All numbers; of a compressed weight unpacked for the caller alone.
@@ -133,7 +139,7 @@ impl Elements<'_> {
     /// `first` of the dimension.
     pub(super) fn panels(
         &self,
-        (isa, threads): (Isa, &Threads),
+        Machine { isa, threads }: Machine<'_>,
         (k, n): (usize, usize),
         (start, first): (usize, usize),
         source: Source,

@@ -1,6 +1,6 @@
 //! Convolutions by 3x3 kernels with fewer multiplications, where that is allowed and worth it.
 
-use std::{cell::RefCell, sync::Arc};
+use std::cell::RefCell;
 
 use mil_core::types::DType;
 
@@ -11,9 +11,9 @@ use super::{
         step::{Machine, Work},
         tensor::Tensor,
     },
-    Packed,
     conv::{Axis, ConvProducer},
     epilogue::{Can, Ending},
+    matrices::Matrices,
 };
 use crate::cpu::{
     kernels::{
@@ -70,7 +70,7 @@ struct Tiles {
     winograd: Winograd,
     /// Where the first window and the first output pixel begin.
     first: [usize; 2],
-    panels: Arc<[Panels]>,
+    matrices: Matrices,
     /// Rows of the planes, as many as a block may have.
     rows: [Offsets; 2],
     runs: Offsets,
@@ -85,14 +85,14 @@ thread_local! {
 impl Work for Tiles {
     fn run(&self, m: Machine<'_>, out: &mut [f32], inputs: &[&[f32]]) {
         let (x, out) = (&inputs[0][self.first[0]..], &mut out[self.first[1]..]);
-        let alone = Threads::new(1);
+        let (alone, panels) = (Threads::new(1), self.matrices.get(m));
         let product = |plane: usize, x: &[f32], y: &mut [f32], rows: usize| {
             let gemm = Gemm {
                 x,
                 rows: self.rows[0].first(rows),
                 runs: &self.runs,
                 len: self.winograd.inputs,
-                w: &self.panels[plane],
+                w: &panels[plane],
                 y_rows: self.rows[1].first(rows),
                 epilogue: Epilogue::default(),
             };
@@ -115,18 +115,14 @@ pub(super) fn emit(
     joined: &Joined,
 ) -> Option<Vec<Stage>> {
     let (inputs, outputs) = (conv.weight.shape()[1], to.shape[1]);
-    let (isa, threads) = (b.planner.isa, Arc::clone(&b.planner.threads));
-    let make = || {
-        let dense = conv.weight.dense()?;
+    let matrices = Matrices::of(b, &conv.weight, "winograd", move |weight, m| {
+        let dense = weight.dense()?;
         let numbers = dense.to_f32().ok()?;
         let planes = weights(&numbers, outputs, inputs);
         let source = Source { inner: inputs, tap: 0, row: 1, column: inputs };
-        let panel = |w: &[f32]| Panels::f32(isa, &threads, inputs, outputs, w, source);
-        Some(Packed::Panels(planes.chunks_exact(planes.len() / PLANES).map(panel).collect()))
-    };
-    let Packed::Panels(panels) = b.planner.packed(conv.weight.id, "winograd", make)? else {
-        unreachable!("packed under another name")
-    };
+        let panel = |w: &[f32]| Panels::f32(m.isa, m.threads, inputs, outputs, w, source);
+        Some(planes.chunks_exact(planes.len() / PLANES).map(panel).collect())
+    })?;
     let (ending, rest) = Ending::of(b, joined, to, 1, conv.bias.as_deref(), Can { groups: 1, add: true, then: false });
     let three = |stride: bool, t: &Tensor| [0, 2, 3].map(|d| if stride { t.strides[d] } else { t.shape[d] });
     let winograd = Winograd { inputs, outputs, size: three(false, to), input: three(true, x), output: three(true, to) };
@@ -137,7 +133,7 @@ pub(super) fn emit(
     let work = Tiles {
         winograd,
         first: [conv.first_window(x), to.offset],
-        panels,
+        matrices,
         rows: [rows(inputs)?, rows(outputs)?],
         runs: Offsets::new([0])?,
         ending,

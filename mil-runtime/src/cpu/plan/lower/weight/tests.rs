@@ -249,7 +249,11 @@ fn run(executor: &Executor, x: &AnyTensor) -> AnyTensor {
 }
 
 fn planned(function: &Function, threads: usize, numerics: Numerics) -> Executor {
-    Executor::with_options(function.clone(), &CpuOptions { threads: NonZeroUsize::new(threads), numerics }).unwrap()
+    Executor::with_options(
+        function.clone(),
+        &CpuOptions { threads: NonZeroUsize::new(threads), numerics, ..CpuOptions::default() },
+    )
+    .unwrap()
 }
 
 proptest! {
