@@ -11,7 +11,7 @@ use mil_core::{
         Program,
         feature::{ColorSpace, FeatureKind, ImageFlexibility},
     },
-    types::Opset,
+    types::{DType, Opset},
     weights::{SafeDType, TensorView, write_safetensors},
 };
 use mil_runtime::{AnyTensor, Backend, Label, Model, Outputs};
@@ -272,6 +272,46 @@ fn what_computes_other_things_is_not_written() {
     assert!(!out.contains("validated"), "{out}");
     let e = case.fails(&color, &["--samples", samples, "--no-validate"]);
     assert!(e.contains("cannot be used with"), "{e}");
+}
+
+/// `cancels` adds 1000 and takes it away again, which f16 cannot.
+#[test]
+fn mixed_precision_keeps_in_f32_what_needs_it() {
+    let case = Case::new();
+    let cancels = testdata("cancels.onnx");
+    let e = case.fails(&cancels, &[]);
+    assert!(e.contains("computes other things") && e.contains("`--precision mixed` keeps those ops in f32"), "{e}");
+    let (out, err) = case.converts("cancels.onnx", &["--precision", "mixed"]);
+    assert!(out.contains("ops stay f32; all in f16 would differ by ") && out.contains("validated in "), "{out}");
+    assert!(err.contains("found on made-up inputs"), "{err}");
+    let program = case.program();
+    let f = program.main().unwrap();
+    let of = |dtype| {
+        let ops = f.walk().into_iter().map(|op| f.op(op)).filter(|op| !op.def.is_const() && op.def.name != "cast");
+        let is = |op: &&mil_core::ir::Op| f.value(op.outputs[0]).ty.tensor().unwrap().dtype == dtype;
+        ops.filter(is).map(|op| op.def.name).collect::<Vec<_>>()
+    };
+    assert_eq!((of(DType::F32), of(DType::F16)), (vec!["add", "abs", "sub"], vec!["tanh", "atan", "sin"]));
+    let x: Vec<f32> = (0..64).map(|i| i as f32 / 20.0 - 1.6).collect();
+    let expected: Vec<f64> = x.iter().map(|x| f64::from(*x).tanh().atan().sin()).collect();
+    close(&case.predict("x", &[1, 64], &x)["y"], &expected, 5e-3);
+    // Where f16 will do there is nothing to find.
+    let samples = case.dir.path().join("samples.safetensors");
+    let numbers: Vec<u8> = [1f32, -2.0, 3.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+    let view = TensorView { name: "pixels", dtype: SafeDType::F32, shape: &[1, 3, 1, 1], bytes: &numbers };
+    write_safetensors(&samples, [view]).unwrap();
+    let args = ["--precision", "mixed", "--tolerance", "0.002", "--samples", samples.to_str().unwrap()];
+    let (out, err) = case.converts("color.onnx", &args);
+    assert!(out.contains("all ops may be of f16 (1 conversions tried") && err.is_empty(), "{out}{err}");
+    for (args, expected) in [
+        (&["--precision", "mixed", "--no-validate"][..], "leave `--no-validate` out"),
+        (&["--tolerance", "0.1"], "`--tolerance` is for `--precision mixed`"),
+        (&["--precision", "mixed", "--tolerance", "1e-9"], "expected a number from 0.0001 to 1"),
+        (&["--precision", "mixed", "--skip-passes", "add_fp16_cast"], "`add_fp16_cast` does, which is left out"),
+    ] {
+        let e = case.fails(&cancels, args);
+        assert!(e.contains(expected), "{e}");
+    }
 }
 
 #[test]

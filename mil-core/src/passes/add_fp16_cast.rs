@@ -13,6 +13,10 @@ use crate::{
 
 use super::{Context, Pass, Report, Rewriter, Use};
 
+mod logarithms;
+
+use logarithms::logarithms;
+
 /// The largest finite f16.
 const MAX: f32 = 65504.0;
 
@@ -38,6 +42,8 @@ fn is_left(name: &str) -> bool {
 /// - an op with a constant between 65504 and 1e38, whose exact value matters;
 /// - an op that computes sizes out of shapes, which f16 would get wrong from 2048 on;
 /// - an op that cannot be of f16 in the program's opset;
+/// - a logarithm of numbers that are too small for f16 (powers, probabilities, what an epsilon keeps from 0), and what computes them: the
+///   powers, sums and epsilons before it;
 /// - an op that the user has named.
 ///
 /// From opset iOS17 on, parameters `alpha`, `beta` and `epsilon` may be of another dtype than the tensors, and stay f32.
@@ -45,9 +51,11 @@ fn is_left(name: &str) -> bool {
 pub struct AddFp16Cast {
     /// Ops that stay f32: by their names, or by what they are (`softmax`).
     pub keep: BTreeSet<String>,
+    /// Ops that stay f32, by their names alone: one that is called as another is of a kind does not stand for the kind.
+    pub keep_named: BTreeSet<String>,
 }
 
-pub(super) const DEFAULT: AddFp16Cast = AddFp16Cast { keep: BTreeSet::new() };
+pub(super) const DEFAULT: AddFp16Cast = AddFp16Cast { keep: BTreeSet::new(), keep_named: BTreeSet::new() };
 
 impl Pass for AddFp16Cast {
     fn name(&self) -> &'static str {
@@ -59,9 +67,9 @@ impl Pass for AddFp16Cast {
     }
 
     fn function(&self, rw: &mut Rewriter, _: &Context<'_>, report: &mut Report) -> Result<(), OpError> {
-        let mut conversion = Conversion::default();
+        let mut conversion = Conversion { logarithms: logarithms(rw), ..Conversion::default() };
         for op in rw.ops() {
-            conversion.visit(rw, op, &self.keep, report)?;
+            conversion.visit(rw, op, self, report)?;
         }
         // What blocks give, the function's outputs among them, is of f32 as before.
         let mut halved: Vec<ValueId> = conversion.halved.iter().copied().collect();
@@ -86,6 +94,8 @@ struct Conversion {
     full: HashMap<ValueId, ValueId>,
     /// Floats that are computed from shapes.
     sizes: HashSet<ValueId>,
+    /// Logarithms of small numbers, and what computes them.
+    logarithms: HashSet<OpId>,
     /// Of constants that were looked at: why they cannot be of f16.
     misfits: HashMap<ValueId, Option<String>>,
 }
@@ -95,18 +105,12 @@ fn is_f32(ty: &Type) -> bool {
 }
 
 impl Conversion {
-    fn visit(
-        &mut self,
-        rw: &mut Rewriter,
-        op: OpId,
-        keep: &BTreeSet<String>,
-        report: &mut Report,
-    ) -> Result<(), OpError> {
+    fn visit(&mut self, rw: &mut Rewriter, op: OpId, asked: &AddFp16Cast, report: &mut Report) -> Result<(), OpError> {
         let kind = rw.op(op).def.name;
         self.follow_sizes(rw, op);
         let wanted: Vec<(usize, ValueId)> = if is_left(kind) { vec![] } else { self.convertible(rw, op) };
         if !wanted.is_empty() {
-            match self.reason(rw, op, &wanted, keep) {
+            match self.reason(rw, op, &wanted, asked) {
                 None => match self.convert(rw, op, &wanted, report)? {
                     None => {
                         report.count("op in f16");
@@ -162,14 +166,18 @@ impl Conversion {
         rw: &Rewriter,
         op: OpId,
         wanted: &[(usize, ValueId)],
-        keep: &BTreeSet<String>,
+        AddFp16Cast { keep, keep_named }: &AddFp16Cast,
     ) -> Option<String> {
         let data = rw.op(op);
-        if keep.contains(data.def.name) || keep.contains(&rw.name_of(op)) {
+        let name = rw.name_of(op);
+        if keep.contains(data.def.name) || keep.contains(&name) || keep_named.contains(&name) {
             return Some("as asked".into());
         }
         if data.outputs.iter().any(|v| self.sizes.contains(v)) {
             return Some("it computes sizes".into());
+        }
+        if self.logarithms.contains(&op) {
+            return Some("a logarithm tells apart numbers that are too small for f16".into());
         }
         wanted.iter().find_map(|(_, v)| {
             let constant = rw.known(*v)?;
@@ -424,7 +432,9 @@ mod tests {
         let kept = g.push(mb::softmax(&large).axis(0)).unwrap();
         let y = g.push(mb::relu(&kept)).unwrap();
         let mut p = g.finish([("y", y)]).unwrap();
-        let pass = AddFp16Cast { keep: ["softmax".to_string()].into() };
+        let named = |name: &str| BTreeSet::from([name.to_string()]);
+        // Nothing is called `relu` here.
+        let pass = AddFp16Cast { keep: named("softmax"), keep_named: named("relu") };
         let report = run(&pass, &mut p);
         assert_eq!(ops(&p), ["mul", "softmax", "cast", "relu", "cast"]);
         let expected = ["op `large` (mul) stays f32: its constant reaches 1000000", "(softmax) stays f32: as asked"];

@@ -144,6 +144,15 @@ impl Pipeline {
         Ok(self)
     }
 
+    /// The passes before the first of this name, and those behind it; `None` if it is not there. What that pass shall be can then be
+    /// tried out on what comes to it.
+    pub fn around(mut self, name: &str) -> Option<[Pipeline; 2]> {
+        let at = self.names().position(|n| n == name)?;
+        let behind = self.passes.split_off(at + 1);
+        self.passes.truncate(at);
+        Some([self, Pipeline { passes: behind }])
+    }
+
     /// The names of the passes, in order.
     pub fn names(&self) -> impl Iterator<Item = &'static str> + '_ {
         self.passes.iter().map(|p| p.name())
@@ -243,5 +252,16 @@ mod tests {
         let left = twice.skip(["noop_elimination"]).unwrap();
         assert_eq!(left.names().collect::<Vec<_>>(), ["dead_code_elimination"]);
         assert!(left.skip(["nothing"]).is_err());
+    }
+
+    #[test]
+    fn a_pipeline_falls_apart_at_a_pass() {
+        let [before, behind] = Pipeline::fp16().around("add_fp16_cast").unwrap();
+        assert_eq!(
+            before.names().chain(behind.names()).collect::<Vec<_>>(),
+            Pipeline::fp32().names().collect::<Vec<_>>()
+        );
+        assert_eq!(behind.names().next(), Some("cast_optimization"));
+        assert!(Pipeline::fp32().around("add_fp16_cast").is_none());
     }
 }

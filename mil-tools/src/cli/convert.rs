@@ -6,7 +6,7 @@ use clap::Args;
 use mil_core::types::Opset;
 use mil_tools::{
     ToolError,
-    convert::{self, ConvertOptions, Validation},
+    convert::{self, ConvertOptions, Precision, Validation},
     import::{ImageInput, InputShape, Normalization, Rename},
     weights,
 };
@@ -25,9 +25,16 @@ pub(crate) struct Convert {
     /// The oldest system that must run it: iOS15 to iOS18, or macOS12 to macOS15 [default: the oldest that can say the model]
     #[arg(long, value_parser = release)]
     target: Option<Opset>,
-    /// What numbers are computed in: `fp16` (what the Neural Engine has; inputs and outputs stay `f32`) or `fp32`
-    #[arg(long, value_name = "fp16|fp32", default_value = "fp16", value_parser = ["fp16", "fp32"])]
+    /// What numbers are computed in: `fp16` (what the Neural Engine has; inputs and outputs stay `f32`), `fp32`, or `mixed`
+    ///
+    /// In f16 some nets lose digits that matter, a little at each of many ops. `mixed` keeps as few ops in f32 as it takes to have all
+    /// outputs within `--tolerance` of the model's: it converts the model some dozens of times, and compares what comes out on
+    /// `--samples`, which should be real and more than one. What is in f32 runs on the GPU or CPU.
+    #[arg(long, value_name = "fp16|fp32|mixed", default_value = "fp16", value_parser = ["fp16", "fp32", "mixed"])]
     precision: String,
+    /// With `--precision mixed`: how far outputs may be from the model's, relative to their largest number [default: 0.01]
+    #[arg(long, value_name = "ERROR", value_parser = parse::tolerance)]
+    tolerance: Option<f64>,
     /// Which kind of model: `mlprogram`
     #[arg(long, value_name = "KIND", default_value = "mlprogram", value_parser = ["mlprogram", "neuralnetwork"])]
     backend: String,
@@ -104,7 +111,17 @@ impl Convert {
         options.import.classes = self.classes.as_deref().map(classes).transpose()?;
         options.import.input_names = self.input_names;
         options.import.output_names = self.output_names;
-        options.precision = self.precision;
+        options.precision = match (&self.precision[..], self.tolerance) {
+            ("mixed", _) if self.no_validate => {
+                return Err(ToolError::new(
+                    "`--precision mixed` compares the package with the model: leave `--no-validate` out",
+                ));
+            }
+            ("mixed", tolerance) => Precision::Mixed { tolerance: tolerance.unwrap_or(0.01) },
+            (_, Some(_)) => return Err(ToolError::new("`--tolerance` is for `--precision mixed`")),
+            ("fp32", None) => Precision::F32,
+            _ => Precision::F16,
+        };
         options.skip = self.skip;
         options.samples = self.samples;
         options.validation = match (self.validate, self.no_validate) {

@@ -35,6 +35,12 @@ fn size(text: &str) -> Option<Domain> {
     (min <= max).then_some(Domain::Range { min, max: Some(max) })
 }
 
+/// More than f32 itself may differ, and less than all.
+pub(super) fn tolerance(text: &str) -> Result<f64, String> {
+    let number = text.trim().parse().ok().filter(|t| (1e-4..1.0).contains(t));
+    number.ok_or_else(|| "expected a number from 0.0001 to 1: 0.01".to_string())
+}
+
 /// `axes=0,2`.
 pub(super) fn constant(text: &str) -> Result<(String, Vec<f64>), String> {
     let expected = || "expected the name of an input and numbers: axes=0,2".to_string();
@@ -125,6 +131,14 @@ fn quotient(text: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tolerances() {
+        assert_eq!((tolerance("0.01"), tolerance(" 1e-4")), (Ok(0.01), Ok(1e-4)));
+        for wrong in ["", "0", "1", "-0.1", "1e-5", "nan", "inf", "1%"] {
+            assert!(tolerance(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn shapes() {

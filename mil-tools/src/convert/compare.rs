@@ -12,16 +12,14 @@ pub struct Difference {
     /// The largest absolute difference, relative to the largest number that the model gives; infinite if one has NaN or infinity where
     /// the other has none. Of integers, the part that differs.
     pub error: f64,
+    /// The root of the mean square of the differences, relative to the same number: of many numbers it depends less on chance. Of
+    /// integers, the part that differs.
+    pub rms: f64,
     /// Whether it is of integers.
     pub integers: bool,
 }
 
 impl Difference {
-    /// Of two outputs, the worse one.
-    fn worse(self, other: Difference) -> Difference {
-        if other.error > self.error { other } else { self }
-    }
-
     /// What was found over several samples: the worst of each output.
     pub(super) fn merge(all: &mut Vec<Difference>, found: Vec<Difference>) {
         if all.is_empty() {
@@ -29,7 +27,7 @@ impl Difference {
             return;
         }
         for (a, b) in all.iter_mut().zip(found) {
-            *a = a.clone().worse(b);
+            (a.error, a.rms) = (a.error.max(b.error), a.rms.max(b.rms));
         }
     }
 }
@@ -53,18 +51,19 @@ pub(super) fn differences(expected: &Outputs, found: &Outputs, least: f64) -> Re
         }
         let output = name.to_string();
         let integers = !e.dtype().is_float();
-        let error = match integers {
-            true => different(e, f)?,
+        let (error, rms) = match integers {
+            true => (different(e, f)?, different(e, f)?),
             false => relative(&numbers(e)?, &numbers(f)?, least),
         };
-        all.push(Difference { output, error, integers });
+        all.push(Difference { output, error, rms, integers });
     }
     for ((_, e), (name, f)) in expected.dictionaries().zip(found.dictionaries()) {
         let [e, f] = [e, f].map(|d| d.iter().map(|(_, p)| p).collect::<Vec<f64>>());
         if e.len() != f.len() {
             return Err(wrong(format!("`{name}` has {} classes instead of {}", f.len(), e.len())));
         }
-        all.push(Difference { output: name.to_string(), error: relative(&e, &f, least), integers: false });
+        let (error, rms) = relative(&e, &f, least);
+        all.push(Difference { output: name.to_string(), error, rms, integers: false });
     }
     Ok(all)
 }
@@ -84,18 +83,20 @@ fn different(e: &AnyTensor, f: &AnyTensor) -> Result<f64, ToolError> {
     Ok(if e.is_empty() { 0.0 } else { wrong as f64 / e.len() as f64 })
 }
 
-/// The largest difference, relative to the largest expected number.
-fn relative(expected: &[f64], found: &[f64], least: f64) -> f64 {
+/// The largest difference, and the root of their mean square, relative to the largest expected number.
+fn relative(expected: &[f64], found: &[f64], least: f64) -> (f64, f64) {
     let finite = |v: &&f64| v.is_finite();
     let scale = expected.iter().filter(finite).fold(least, |m, v| m.max(v.abs()));
-    let mut worst = 0f64;
+    let (mut worst, mut squares) = (0f64, 0f64);
     for (e, f) in expected.iter().zip(found) {
         // Equal infinities, or NaN twice, are as they should be.
         let same = e == f || e.is_nan() && f.is_nan();
         let error = if same { 0.0 } else { (e - f).abs() / scale };
-        worst = worst.max(if error.is_nan() { f64::INFINITY } else { error });
+        let error = if error.is_nan() { f64::INFINITY } else { error };
+        worst = worst.max(error);
+        squares += error * error;
     }
-    worst
+    (worst, (squares / expected.len().max(1) as f64).sqrt())
 }
 
 #[cfg(test)]
@@ -104,19 +105,19 @@ mod tests {
 
     #[test]
     fn errors_are_relative_to_the_largest_number() {
-        assert_eq!(relative(&[-4.0, 1.0], &[-4.0, 1.5], 1e-9), 0.125);
-        assert_eq!(relative(&[0.0, 0.0], &[0.0, 1e-6], 1e-3), 1e-3);
-        assert_eq!(relative(&[], &[], 1e-3), 0.0);
+        assert_eq!(relative(&[-4.0, 1.0, 0.0, 0.0], &[-4.0, 1.5, 0.0, 0.0], 1e-9), (0.125, 0.0625));
+        assert_eq!(relative(&[0.0, 0.0], &[0.0, 1e-6], 1e-3).0, 1e-3);
+        assert_eq!(relative(&[], &[], 1e-3), (0.0, 0.0));
     }
 
     #[test]
     fn what_is_not_finite_must_be_the_same() {
         let (inf, nan) = (f64::INFINITY, f64::NAN);
-        assert_eq!(relative(&[inf, nan, 1.0], &[inf, nan, 1.0], 1e-9), 0.0);
+        assert_eq!(relative(&[inf, nan, 1.0], &[inf, nan, 1.0], 1e-9), (0.0, 0.0));
         for wrong in [[-inf, 1.0], [nan, 1.0], [3.0, 1.0]] {
-            assert_eq!(relative(&[inf, 1.0], &wrong, 1e-9), inf, "{wrong:?}");
+            assert_eq!(relative(&[inf, 1.0], &wrong, 1e-9), (inf, inf), "{wrong:?}");
         }
-        assert_eq!(relative(&[1.0], &[nan], 1e-9), inf);
+        assert_eq!(relative(&[1.0], &[nan], 1e-9), (inf, inf));
     }
 
     #[test]

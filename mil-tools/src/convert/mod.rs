@@ -4,6 +4,7 @@
 //! imported ([`validate`](Validation)), and only then put where the user wants it: an error leaves everything as it was.
 
 mod compare;
+mod mixed;
 mod samples;
 mod validate;
 
@@ -29,18 +30,35 @@ use crate::{
 };
 
 pub use compare::Difference;
+pub use mixed::Mixed;
 pub use validate::{Validated, Validation};
+
+/// What numbers are computed in.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub enum Precision {
+    /// f16, but for ops that cannot be of it or would lose what they are for ([`AddFp16Cast`](mil_core::passes::AddFp16Cast) says
+    /// which): as small and fast as can be.
+    #[default]
+    F16,
+    /// f32.
+    F32,
+    /// f16, but for as many ops as it takes to have all outputs near the model's, which is measured on the samples.
+    Mixed {
+        /// How far an output may be from the model's ([`Difference::error`]): 1e-2, say. More than 1e-4, which f32 may differ.
+        tolerance: f64,
+    },
+}
 
 /// How a model is converted.
 #[derive(Clone, Debug)]
 pub struct ConvertOptions {
     /// How it is read.
     pub import: ImportOptions,
-    /// `fp16` or `fp32`.
-    pub precision: String,
+    /// What the package computes in.
+    pub precision: Precision,
     /// Names of passes to leave out.
     pub skip: Vec<String>,
-    /// Whether the package is run and compared before it is put in its place.
+    /// Whether the package is run and compared before it is put in its place. With [`Precision::Mixed`] it is in any case.
     pub validation: Validation,
     /// `.safetensors` files with inputs, by their names in the package: what the package is validated on. Made-up inputs where there is
     /// none.
@@ -49,8 +67,13 @@ pub struct ConvertOptions {
 
 impl Default for ConvertOptions {
     fn default() -> ConvertOptions {
-        let (import, precision) = (ImportOptions::default(), "fp16".into());
-        ConvertOptions { import, precision, skip: vec![], validation: Validation::default(), samples: vec![] }
+        ConvertOptions {
+            import: ImportOptions::default(),
+            precision: Precision::default(),
+            skip: vec![],
+            validation: Validation::default(),
+            samples: vec![],
+        }
     }
 }
 
@@ -63,11 +86,16 @@ pub struct Converted {
     pub reports: Vec<Report>,
     /// The size of what was written.
     pub size: Size,
+    /// With [`Precision::Mixed`]: what was found.
+    pub mixed: Option<Mixed>,
     /// What the comparison said; `None` if nobody asked for one.
     pub validated: Option<Validated>,
     /// What was done and how long it took, in order. The whole is their sum, nearly.
     pub times: Vec<(&'static str, Duration)>,
 }
+
+/// What f16 may differ before the user is told that there is [`Precision::Mixed`].
+const NEAR: f64 = 1e-2;
 
 /// Reads a model of another framework, says it in MIL, optimizes it, checks it, and writes it: whole, or not at all. `progress` is told
 /// what is being done, and what part of all is done, roughly.
@@ -83,7 +111,8 @@ pub fn convert(
 ) -> Result<Converted, ToolError> {
     copy::destination_of_program(to)?;
     copy::separate(from, to)?;
-    let pipeline = optimize::pipeline(&options.precision, &options.skip)?;
+    let precision = &options.precision;
+    let pipeline = optimize::pipeline(if *precision == Precision::F32 { "fp32" } else { "fp16" }, &options.skip)?;
     let samples = samples::read_all(&options.samples)?;
     let mut watch = Watch::new();
 
@@ -91,13 +120,22 @@ pub fn convert(
     let Imported { program: imported, mut warnings } = import(from, &options.import)?;
     watch.lap("reading");
 
-    // What the package shall compute, if that will be asked.
-    let wanted = validate::plan(options.validation, &imported);
-    let reference = wanted.is_ok().then(|| imported.clone());
     let failed = |e| ToolError::new(format!("`{}`: {e}", from.display()));
     let cx = Context { evaluate: Some(&Evaluator) };
     let told = &mut |pass: &'static str, part: f64| progress(pass, 0.1 + 0.5 * part);
-    let (mut program, reports) = pipeline.run_owned(imported, &cx, told).map_err(failed)?;
+    // What the package shall compute, if that will be asked.
+    let (wanted, reference, (mut program, reports), mixed) = match *precision {
+        Precision::F16 | Precision::F32 => {
+            let wanted = validate::plan(options.validation, &imported);
+            let reference = wanted.is_ok().then(|| imported.clone());
+            (wanted, reference, pipeline.run_owned(imported, &cx, told).map_err(failed)?, None)
+        }
+        Precision::Mixed { tolerance } => {
+            let around = mixed::around(pipeline, &imported)?;
+            let (program, reports, mixed) = mixed::convert(&imported, &around, tolerance, &samples, &cx, told)?;
+            (Ok(()), Some(imported), (program, reports), Some(mixed))
+        }
+    };
     program.metadata.user_defined.insert("mil.version".into(), env!("CARGO_PKG_VERSION").into());
     // There is no file yet that `mil check` could tell more of.
     check::valid(from, &program, "")?;
@@ -112,8 +150,7 @@ pub fn convert(
         // Constants that are in the file now, and nowhere else, are not needed twice.
         if let Some(reference) = &reference {
             progress("validating", 0.8);
-            let half = options.precision == "fp16";
-            validated = Some(validate::validate(reference, written, half, &samples)?);
+            validated = Some(validate::validate(reference, written, precision, &samples)?);
             watch.lap("validating");
             times.append(&mut watch.laps);
         }
@@ -122,7 +159,18 @@ pub fn convert(
     if let Err(Some(why)) = wanted {
         warnings.push(why);
     }
-    Ok(Converted { warnings, reports, size, validated, times })
+    if mixed.is_some() && samples.is_empty() {
+        let why =
+            "what must be of f32 was found on made-up inputs; real ones, with `--samples FILE.safetensors`, say more";
+        warnings.push(why.into());
+    }
+    if *precision == Precision::F16
+        && let Some(d) =
+            validated.iter().flat_map(|v: &Validated| &v.differences).find(|d| !d.integers && d.error > NEAR)
+    {
+        warnings.push(format!("in f16 {d} from the model's; `--precision mixed` keeps those ops in f32 that need it"));
+    }
+    Ok(Converted { warnings, reports, size, mixed, validated, times })
 }
 
 /// Reads a model of any framework that is known, told by what the file begins with.
@@ -158,12 +206,15 @@ fn ms(d: Duration) -> String {
     format!("{:.1} ms", d.as_secs_f64() * 1e3)
 }
 
-/// One line: what it has become; and one on what the comparison said.
+/// One line: what it has become; one on what stays f32, with mixed precision; and one on what the comparison said.
 impl fmt::Display for Converted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Size { ops, constants, .. } = self.size;
         let time = self.times.iter().filter(|(what, _)| *what != "validating").map(|(_, d)| *d).sum();
         writeln!(f, "converted in {}: {ops} ops, {} of constants", ms(time), amount(constants as u64))?;
+        if let Some(mixed) = &self.mixed {
+            writeln!(f, "{mixed}")?;
+        }
         match &self.validated {
             Some(validated) => writeln!(f, "{validated}"),
             None => Ok(()),

@@ -7,10 +7,10 @@ use std::{
 };
 
 use mil_core::ir::Program;
-use mil_runtime::{Backend, Model, Numerics, Outputs, cpu::Packing};
+use mil_runtime::{Backend, Model, ModelOptions, Numerics, Outputs, cpu::Packing};
 
 use super::{
-    Difference,
+    Difference, Precision,
     compare::differences,
     ms,
     samples::{Sample, made_up_samples},
@@ -18,10 +18,15 @@ use super::{
 use crate::{ToolError, memory::amount, optimize::Size};
 
 /// How far outputs may be from the model's: see [`Difference::error`]. f16 has 11 bits, of which a deep net loses some.
-const TOLERANCES: [f64; 2] = [1e-4, 5e-2];
+const F32: f64 = 1e-4;
+const F16: f64 = 5e-2;
 
-/// The scale of an output that is nearly nothing: below it f32, or f16, has no digits left to compare.
-const LEAST: [f64; 2] = [1e-6, 1e-3];
+impl Precision {
+    /// The scale of an output that is nearly nothing: below it f32, or f16, has no digits left to compare.
+    pub(super) fn least(&self) -> f64 {
+        if *self == Precision::F32 { 1e-6 } else { 1e-3 }
+    }
+}
 
 /// What part of integers may differ in f32: where numbers are nearly equal, the greater may be another.
 const INTEGERS: f64 = 0.01;
@@ -60,14 +65,10 @@ pub struct Validated {
 
 /// Whether to compare; if not, what to tell the user about it.
 pub(super) fn plan(validation: Validation, program: &Program) -> Result<(), Option<String>> {
-    let random = |p: &Program| {
-        let mut functions = p.functions.values();
-        functions.any(|f| f.walk().iter().any(|op| f.op(*op).def.name.starts_with("random_")))
-    };
     match validation {
         Validation::Never => Err(None),
         Validation::Always => Ok(()),
-        Validation::Auto if random(program) => {
+        Validation::Auto if makes_random_numbers(program) => {
             Err(Some("not validated: the model makes random numbers, which are others each time".into()))
         }
         Validation::Auto => match Size::of(program).in_memory {
@@ -82,63 +83,64 @@ pub(super) fn plan(validation: Validation, program: &Program) -> Result<(), Opti
     }
 }
 
-/// Runs the program that was imported and the package, both computing strictly, so that they differ in nothing but what the conversion
-/// did, and compares what they give. Weights are packed as they are used: the largest is in memory, and not all of them twice.
+/// Whether a program gives other numbers each time.
+pub(super) fn makes_random_numbers(program: &Program) -> bool {
+    let mut functions = program.functions.values();
+    functions.any(|f| f.walk().iter().any(|op| f.op(*op).def.name.starts_with("random_")))
+}
+
+/// How a model is run to be compared: strictly, so that nothing but the conversion is, and with weights that are packed as they are used. The
+/// largest is in memory then, and not all of them twice.
+pub(super) fn once() -> ModelOptions {
+    Model::options().backend(Backend::Cpu).numerics(Numerics::Strict).packing(Packing::AtUse)
+}
+
+/// Runs the program that was imported and the package, and compares what they give.
 ///
 /// # Errors
 /// If the package cannot be read or run, or its outputs are too far from the model's.
 pub(super) fn validate(
     imported: &Program,
     written: &Path,
-    half: bool,
+    precision: &Precision,
     samples: &[Sample],
 ) -> Result<Validated, ToolError> {
     let start = Instant::now();
-    let options = Model::options().backend(Backend::Cpu).numerics(Numerics::Strict).packing(Packing::AtUse);
-    let package = options.load(written)?;
+    let package = once().load(written)?;
     let mut validated =
         Validated { differences: vec![], samples: 0, same_label: None, impossible: None, time: Duration::ZERO };
-    let reference = match options.from_program(imported) {
-        Ok(reference) => reference,
-        Err(e) => {
-            validated.impossible = Some(e.to_string());
+    let pairs = match pairs(imported, &package, samples)? {
+        Ok(pairs) => pairs,
+        Err(why) => {
+            validated.impossible = Some(why);
+            validated.time = start.elapsed();
             return Ok(validated);
         }
     };
-    let pairs = match samples {
-        [] => match made_up_pair(&reference, &package) {
-            Ok(pair) => vec![pair],
-            Err(why) => {
-                validated.impossible = Some(why);
-                validated.time = start.elapsed();
-                return Ok(validated);
-            }
-        },
-        given => given
-            .iter()
-            .map(|sample| Ok((sample.clone(), expected(&reference, &package, sample)?)))
-            .collect::<Result<_, ToolError>>()?,
-    };
     for (sample, expected) in pairs {
         let found = package.predict_converting(sample)?;
-        let least = LEAST[usize::from(half)];
-        Difference::merge(&mut validated.differences, differences(&expected, &found, least)?);
+        Difference::merge(&mut validated.differences, differences(&expected, &found, precision.least())?);
         if let (Some(a), Some(b)) = (expected.label(), found.label()) {
             *validated.same_label.get_or_insert(0) += usize::from(a == b);
         }
         validated.samples += 1;
     }
     validated.time = start.elapsed();
-    let tolerance = TOLERANCES[usize::from(half)];
-    let allowed = |d: &Difference| match (d.integers, half) {
-        (true, true) => f64::INFINITY,
-        (true, false) => INTEGERS,
-        (false, _) => tolerance,
+    let allowed = |d: &Difference| match (d.integers, precision) {
+        (true, Precision::F16) => f64::INFINITY,
+        (true, Precision::F32) => INTEGERS,
+        (_, Precision::Mixed { tolerance }) => *tolerance,
+        (false, Precision::F16) => F16,
+        (false, Precision::F32) => F32,
     };
     match validated.differences.iter().find(|d| d.error > allowed(d)) {
         None => Ok(validated),
         Some(d) => {
-            let way = if half { "`--precision fp32` keeps all digits; " } else { "" };
+            let way = match precision {
+                Precision::F16 => "`--precision mixed` keeps those ops in f32 that need it, `--precision fp32` all; ",
+                Precision::Mixed { .. } => "`--precision fp32` keeps all digits; ",
+                Precision::F32 => "",
+            };
             Err(ToolError::new(format!(
                 "the package computes other things than the model: {d}, where {:e} is allowed; {way}\
                  `--samples FILE.safetensors` compares on real inputs, `--no-validate` not at all",
@@ -146,6 +148,27 @@ pub(super) fn validate(
             )))
         }
     }
+}
+
+/// Samples, and what the model gives for them, computing strictly; or why the model cannot be run. `package` says what inputs are called
+/// and how large they may be.
+///
+/// # Errors
+/// If the model does not take a sample of the user's.
+pub(super) fn pairs(
+    imported: &Program,
+    package: &Model,
+    samples: &[Sample],
+) -> Result<Result<Vec<(Sample, Outputs)>, String>, ToolError> {
+    let reference = match once().from_program(imported) {
+        Ok(reference) => reference,
+        Err(e) => return Ok(Err(e.to_string())),
+    };
+    if samples.is_empty() {
+        return Ok(made_up_pair(&reference, package).map(|pair| vec![pair]));
+    }
+    let all = samples.iter().map(|sample| Ok((sample.clone(), expected(&reference, package, sample)?)));
+    all.collect::<Result<_, ToolError>>().map(Ok)
 }
 
 /// The first made-up sample that the model takes, and what it gives.
@@ -186,7 +209,7 @@ fn expected(reference: &Model, package: &Model, sample: &Sample) -> Result<Outpu
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Difference { output, error, integers } = self;
+        let Difference { output, error, integers, .. } = self;
         match integers {
             true => write!(f, "`{output}` differs in {:.1} % of its integers", error * 100.0),
             false => write!(f, "`{output}` differs by {error:.1e} of its scale"),

@@ -8,10 +8,10 @@ HERE = Path(__file__).resolve().parent
 FLOAT = TensorProto.FLOAT
 
 
-def save(name, nodes, inputs, outputs, opset=17):
+def save(name, nodes, inputs, outputs, opset=17, constants=()):
     """Inputs and outputs: name and shape, in which text is a size with a name."""
     infos = [[helper.make_tensor_value_info(n, FLOAT, shape) for n, shape in some] for some in (inputs, outputs)]
-    graph = helper.make_graph(nodes, name, *infos)
+    graph = helper.make_graph(nodes, name, *infos, initializer=constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], producer_name="make.py", producer_version="1")
     model.ir_version = 8
     model.doc_string = f"{name}, for tests"
@@ -28,3 +28,8 @@ save("color_last", [helper.make_node("LeakyRelu", ["pixels:0"], ["logits:0"], na
 # Two inputs that may be pictures, two outputs.
 save("two", [helper.make_node("Relu", ["a"], ["x"]), helper.make_node("Relu", ["b"], ["y"])],
      [("a", [1, 3, 4, 4]), ("b", [1, 1, 4, 4])], [("x", [1, 3, 4, 4]), ("y", [1, 1, 4, 4])])
+# What f16 does not hold between two ops: of a number around 1000 it keeps the halves.
+numbers = [helper.make_tensor("thousand", FLOAT, [], [1000.0])]
+chain = [("Tanh", ["x"], "a"), ("Add", ["a", "thousand"], "b"), ("Abs", ["b"], "c"), ("Sub", ["c", "thousand"], "d"), ("Atan", ["d"], "e"), ("Sin", ["e"], "y")]
+save("cancels", [helper.make_node(op, inputs, [out], name=f"{op}_{out}") for op, inputs, out in chain], [("x", [1, 64])], [("y", [1, 64])],
+     constants=numbers)
