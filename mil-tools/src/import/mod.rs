@@ -14,6 +14,7 @@ mod options;
 mod parts;
 mod pixels;
 mod refusal;
+pub(crate) mod resize;
 mod sizes;
 mod tensor;
 mod values;
