@@ -12,6 +12,7 @@ mod interface;
 mod lowering;
 mod options;
 mod parts;
+mod per_axis;
 mod pixels;
 mod refusal;
 pub(crate) mod resize;

@@ -10,7 +10,7 @@ use mil_core::{
 };
 
 use super::{Coordinates, Filter, Kernel, Nearest};
-use crate::import::{Lowering, Refusal, Size};
+use crate::import::{Lowering, Refusal};
 
 /// How many times as large an axis becomes: scalars.
 #[derive(Clone, Debug)]
@@ -204,17 +204,9 @@ impl Lowering {
             }
             None => first.clone(),
         };
-        let size = self.size(x, axis)?;
+        let size = self.scalar_size_of(x, axis)?;
         let index = self.within(&index, &size)?;
-        self.without_bools(x, |l, x| l.push(mb::gather(x, &index).axis(axis as i64)))
-    }
-
-    /// Indices, those outside being moved to the outermost elements.
-    fn within(&mut self, index: &Value, size: &Size) -> Result<Value, Refusal> {
-        let size = self.scalar_size(size)?;
-        let last = self.push(mb::sub(&size, 1))?;
-        let index = self.push(mb::minimum(index, &last))?;
-        self.push(mb::maximum(&index, 0))
+        self.elements(x, axis, &index)
     }
 
     /// An axis resized by adding up parts of elements; `x` is of floats.
@@ -234,7 +226,7 @@ impl Lowering {
             let rows = self.smooth_rows(&places.first, &ratio, s, kernel)?;
             return self.product_along(x, axis, &rows);
         }
-        let size = self.size(x, axis)?;
+        let size = self.scalar_size_of(x, axis)?;
         let (dtype, rank) = (x.dtype().unwrap_or(DType::F32), x.shape().map_or(0, |s| s.rank()));
         let mut taps = vec![];
         for (offset, part) in self.neighbours(&ratio, kernel.filter)? {
@@ -369,11 +361,7 @@ impl Lowering {
         number: f64,
     ) -> Result<Value, Refusal> {
         let Some(inside) = &places.inside else { return Ok(y.clone()) };
-        // Reshaped as integers: bools are not for it.
-        let inside = self.cast(inside, DType::I32)?;
-        let rank = y.shape().map_or(0, |s| s.rank());
-        let inside = self.along(&inside, axis, rank)?;
-        let inside = self.cast(&inside, DType::Bool)?;
+        let inside = self.mask_along(inside, axis, y.shape().map_or(0, |s| s.rank()))?;
         let number = self.number(y.dtype().unwrap_or(DType::F32), number)?;
         self.select(&inside, y, &number)
     }
@@ -410,14 +398,5 @@ impl Lowering {
         let out = self.push(mb::mul(&size, factor))?;
         let out = self.push(mb::floor(&out))?;
         self.cast(&out, DType::I32)
-    }
-
-    /// An element of a list of numbers as a scalar.
-    pub(crate) fn scalar_at(&mut self, list: &Value, at: usize) -> Result<Value, Refusal> {
-        if list.shape().is_none_or(|s| s.rank() == 0) {
-            return Ok(list.clone());
-        }
-        let at = at as i64;
-        self.push(mb::slice_by_index(list, [at], [at + 1]).squeeze_mask([true]))
     }
 }

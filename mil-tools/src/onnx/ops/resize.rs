@@ -418,8 +418,7 @@ fn computed(n: &mut Node<'_, '_>, x: &Tensor, request: &Request) -> Result<Value
     let rule = &request.rule;
     let mut stretches = vec![];
     for wish in &request.wishes {
-        let size = n.size(&x.value, wish.axis)?;
-        let size = n.scalar_size(&size)?;
+        let size = n.scalar_size_of(&x.value, wish.axis)?;
         let said = n.scalar_at(&request.list, wish.at)?;
         let (out, scale) = match request.scales {
             true => (n.scaled_size(&size, &said)?, Scale::Factor(said)),
