@@ -1,10 +1,6 @@
 //! Axes, and places along them, that only the run knows. All numbers are scalars of `i32`.
 
-use mil_core::{
-    graph::Value,
-    mb,
-    types::DType,
-};
+use mil_core::{graph::Value, mb, types::DType};
 
 use super::{Lowering, Refusal};
 
@@ -63,12 +59,7 @@ impl Lowering {
     }
 
     /// The elements along an axis from one place to another, both within the borders, in steps of any sign.
-    pub(crate) fn stride(
-        &mut self,
-        x: &Value,
-        axis: usize,
-        [begin, end, step]: [&Value; 3],
-    ) -> Result<Value, Refusal> {
+    pub(crate) fn stride(&mut self, x: &Value, axis: usize, [begin, end, step]: [&Value; 3]) -> Result<Value, Refusal> {
         let (furthest, nearest) = (self.push(mb::maximum(begin, end))?, self.push(mb::minimum(begin, end))?);
         let backwards = self.push(mb::less(step, 0))?;
         // What leads away from its end is empty.

@@ -3,11 +3,7 @@
 //! Places are fractions of integers wherever sizes say them, since these stay exact when a program is made to compute in `f16`;
 //! scales that are floats are computed with as floats.
 
-use mil_core::{
-    graph::Value,
-    mb,
-    types::DType,
-};
+use mil_core::{graph::Value, mb, types::DType};
 
 use super::{Coordinates, Filter, Kernel, Nearest};
 use crate::import::{Lowering, Refusal};
@@ -21,6 +17,8 @@ pub(crate) enum Scale {
     Ratio(Value, Value),
     /// An `f32`.
     Factor(Value),
+    /// Its inverse, the distance of two places, an `f32`.
+    Step(Value),
 }
 
 /// How an axis is resized. All values are scalars.
@@ -53,7 +51,9 @@ impl Lowering {
     pub(crate) fn places_of(&mut self, s: &Stretch, mode: Coordinates) -> Result<Places, Refusal> {
         let index = self.push(mb::range_1d(&s.out, 0, 1))?;
         let (up, down) = match (&s.scale, mode) {
-            (_, Coordinates::CropAndResize) | (Scale::Factor(_), _) => return self.float_places(s, mode, &index),
+            (_, Coordinates::CropAndResize) | (Scale::Factor(_) | Scale::Step(_), _) => {
+                return self.float_places(s, mode, &index);
+            }
             (Scale::Sizes, _) => (&s.out, &s.size),
             (Scale::Ratio(..), Coordinates::AlignCorners | Coordinates::HalfPixelSymmetric) => {
                 return self.float_places(s, mode, &index);
@@ -114,9 +114,13 @@ impl Lowering {
             let end = l.select(&one, &safe, &end)?;
             l.push(mb::real_div(&index, &end))
         };
+        let back = |l: &mut Lowering, place: &Value| match &s.scale {
+            Scale::Step(step) => l.push(mb::mul(place, step)),
+            _ => l.push(mb::real_div(place, &scale)),
+        };
         let centers = |l: &mut Lowering| -> Result<Value, Refusal> {
             let center = l.push(mb::add(&index, 0.5))?;
-            let center = l.push(mb::real_div(&center, &scale))?;
+            let center = back(l, &center)?;
             l.push(mb::sub(&center, 0.5))
         };
         let mut inside = None;
@@ -138,7 +142,7 @@ impl Lowering {
                 let within = along_edges(self)?;
                 self.push(mb::mul(&within, &last))?
             }
-            Coordinates::Asymmetric => self.push(mb::real_div(&index, &scale))?,
+            Coordinates::Asymmetric => back(self, &index)?,
             Coordinates::CropAndResize => {
                 let (middle, within) = (self.number(DType::F32, 0.5)?, along_edges(self)?);
                 let mut within = self.select(&one, &middle, &within)?;
@@ -164,6 +168,7 @@ impl Lowering {
     fn factor(&mut self, s: &Stretch) -> Result<Value, Refusal> {
         let (up, down) = match &s.scale {
             Scale::Factor(scale) => return Ok(scale.clone()),
+            Scale::Step(step) => return self.push(mb::real_div(1.0, step)),
             Scale::Sizes => (&s.out, &s.size),
             Scale::Ratio(up, down) => (up, down),
         };

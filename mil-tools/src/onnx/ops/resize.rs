@@ -132,8 +132,7 @@ fn resize_known(n: &mut Node<'_, '_>, x: &Tensor, rule: &Rule, mut known: Vec<Ax
 /// Keeps the aspect ratio: all dimensions are scaled by the smallest or largest of the scales.
 fn aspect(n: &Node<'_, '_>, axes: &mut [Axis]) -> Result<(), Refusal> {
     let scales = axes.iter().map(|a| a.scale);
-    let scale =
-        if smallest(n)? { scales.fold(f64::INFINITY, f64::min) } else { scales.fold(0.0, f64::max) };
+    let scale = if smallest(n)? { scales.fold(f64::INFINITY, f64::min) } else { scales.fold(0.0, f64::max) };
     for a in axes {
         a.scale = scale;
         a.out = ((scale * a.size as f64 + 0.5) as usize).max(1);
@@ -485,7 +484,8 @@ mod tests {
 
     #[test]
     fn unknown_sizes_are_refused_where_they_matter() {
-        let node = |scales: &[i64]| OneNode::new("Resize", &["y"]).input("x", &[1, 3, 8, 8]).without().input("scales", scales);
+        let node =
+            |scales: &[i64]| OneNode::new("Resize", &["y"]).input("x", &[1, 3, 8, 8]).without().input("scales", scales);
         assert!(node(&[-1]).refusal().contains("--constant scales=.."));
         assert!(node(&[3]).refusal().contains("3 sizes for 4 dimensions"));
     }

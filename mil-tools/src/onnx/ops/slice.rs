@@ -7,8 +7,9 @@ use crate::import::{Cut, Refusal, Size, Tensor};
 
 pub(super) const OPS: &[Entry] = &[
     Entry::new("CenterCropPad", center_crop_pad),
-    Entry::new("Slice", slice)
-        .but("as many axes as can be told beforehand, and, without steps, slices that turn out empty when the model runs"),
+    Entry::new("Slice", slice).but(
+        "as many axes as can be told beforehand, and, without steps, slices that turn out empty when the model runs",
+    ),
 ];
 
 fn slice(n: &mut Node<'_, '_>) -> Lowered {
