@@ -347,6 +347,12 @@ case("dynamic.arange", lambda x: x + torch.arange(x.shape[1], device=x.device)[:
 case("dynamic.mask", lambda x: x.masked_fill(torch.ones(x.shape[1], x.shape[1]).triu(1).bool()[None, :, :1], -1.0), X, dynamic={1: "S"})
 case("dynamic.pool", nn.Sequential(nn.Conv2d(3, 4, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()), V, dynamic={2: "H", 3: "W"}, tolerance=1e-4)
 case("dynamic.upsample", lambda x: F.interpolate(x, scale_factor=2) + F.interpolate(x, scale_factor=2, mode="bilinear"), V, dynamic={2: "H", 3: "W"}, tolerance=1e-4)
+for mode in ("nearest", "nearest-exact", "bilinear", "bicubic"):
+    case(f"dynamic.upsample.{mode}.size", lambda x, y, m=mode: F.interpolate(x, size=y.shape[2:], mode=m), V, V[:, :, :3, 2:], dynamic={2: "H"}, tolerance=1e-4)
+    case(f"dynamic.upsample.{mode}.factor", lambda x, m=mode: F.interpolate(x, scale_factor=1.6, mode=m), V, dynamic={2: "H", 3: "W"}, tolerance=1e-4)
+    if mode.startswith("bi"):
+        case(f"dynamic.upsample.{mode}.antialias", lambda x, y, m=mode: F.interpolate(x, size=y.shape[2:], mode=m, antialias=True), V, V[:, :, :3, 2:], dynamic={2: "H"}, tolerance=1e-4)
+        case(f"dynamic.upsample.{mode}.align", lambda x, y, m=mode: F.interpolate(x, size=y.shape[2:], mode=m, align_corners=True), V, V[:, :, :3, 2:], dynamic={2: "H"}, tolerance=1e-4)
 case("dynamic.norm", nn.GroupNorm(3, 3), V, dynamic={0: "B", 2: "H"})
 
 
@@ -370,8 +376,9 @@ def make(name, kind, path):
                 return [f"argument_{n}" if n.isdigit() else n for n in names]
             shapes = None
             if dynamic:
-                dims = {axis: torch.export.Dim(d, min=2, max=64) for axis, d in dynamic.items()}
-                shapes = (dims,) if not isinstance(module, Function) else ((dims,),)
+                # Each input has sizes of its own.
+                dims = tuple({axis: torch.export.Dim(f"{d}{i}", min=2, max=64) for axis, d in dynamic.items()} for i in range(len(inputs)))
+                shapes = dims if not isinstance(module, Function) else (dims,)
             program = torch.export.export(module, inputs, dynamic_shapes=shapes)
             if kind == "core":
                 program = program.run_decompositions()

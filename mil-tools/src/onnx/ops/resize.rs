@@ -1,4 +1,5 @@
-//! Resizing: MIL's ops where they are exactly what the node says, else a product with a matrix per dimension.
+//! Resizing: MIL's ops where they are exactly what the node says, else dimension by dimension a product with a matrix, or, where
+//! sizes or scales are computed, what arithmetic makes of them.
 
 use mil_core::{
     graph::Value,
@@ -9,43 +10,75 @@ use mil_core::{
 
 use super::{
     Entry, Lowered, Node,
-    resize_axis::{Axis, Coordinates, Mode, Nearest, Rule},
+    resize_axis::{Axis, Mode, Rule},
 };
-use crate::import::{Refusal, Tensor};
+use crate::import::{
+    Refusal, Tensor,
+    resize::{Coordinates, Nearest, Scale, Stretch},
+};
 
-const LIMITS: &str = "scales and sizes that are known, or, from iOS17, computed sizes of the last two dimensions; for sizes of the input that \
-     are not known whole scales of the last two dimensions";
+const LIMITS: &str = "as many scales or sizes as can be told beforehand; with scales that are computed, places are of the precision that \
+     the program is given";
 
 pub(super) const OPS: &[Entry] =
     &[Entry::new("Resize", resize).but(LIMITS), Entry::new("Upsample", resize).but(LIMITS)];
-
-/// More elements than this one matrix shall not have.
-const MOST_ELEMENTS: usize = 1 << 26;
 
 /// What a dimension shall become.
 #[derive(Clone, Debug)]
 enum Wanted {
     Scale(f64),
     Size(Dim),
+    /// Only the run knows.
+    Computed,
 }
 
-/// The node's request: the rule, and for each dimension that changes what it shall become and the part of it to sample.
+/// What is asked of a dimension.
+#[derive(Clone, Debug)]
+struct Wish {
+    axis: usize,
+    /// The place in the lists of the node.
+    at: usize,
+    wanted: Wanted,
+    /// The part that is sampled, as fractions of the size less 1; `None` if only the run knows.
+    part: Option<[f64; 2]>,
+}
+
+/// The node's request: the rule, and what is asked of each dimension that may change.
 struct Request {
     rule: Rule,
-    axes: Vec<(usize, Wanted, [f64; 2])>,
+    wishes: Vec<Wish>,
+    /// The dimensions that the lists speak of, in their order.
+    axes: Vec<usize>,
+    /// Scales or sizes, as the node has them.
+    list: Value,
+    scales: bool,
+    roi: Option<Value>,
 }
 
 fn resize(n: &mut Node<'_, '_>) -> Lowered {
     let x = n.input(0)?;
-    let Some(request) = request(n, &x)? else {
-        return resize_to_computed(n, &x);
+    let request = request(n, &x)?;
+    if x.dims().iter().any(|d| d.is(0)) {
+        return Err(Refusal::new("its input is empty"));
+    }
+    if let Some(axes) = known(n, &x, &request)? {
+        return resize_known(n, &x, &request.rule, axes);
+    }
+    let y = match enlarge_unknown(n, &x, &request)? {
+        Some(y) => y,
+        None => match resize_by_op(n, &x, &request)? {
+            Some(y) => y,
+            None => computed(n, &x, &request)?,
+        },
     };
-    let Request { rule, axes } = request;
+    n.one(y, x.dtype)
+}
+
+/// The dimensions that change, if all about them is known.
+fn known(n: &Node<'_, '_>, x: &Tensor, request: &Request) -> Result<Option<Vec<Axis>>, Refusal> {
     let mut known = vec![];
-    for (axis, wanted, roi) in &axes {
-        let Some(size) = x.size(*axis) else {
-            return enlarge_unknown(n, &x, &rule, &axes);
-        };
+    for Wish { axis, wanted, part, .. } in &request.wishes {
+        let (Some(size), Some(roi)) = (x.size(*axis), *part) else { return Ok(None) };
         let size_is = |wanted: f64| {
             if (1.0..=f64::from(i32::MAX)).contains(&wanted) {
                 return Ok(wanted as usize);
@@ -55,20 +88,23 @@ fn resize(n: &mut Node<'_, '_>) -> Lowered {
         known.push(match wanted {
             Wanted::Scale(scale) => {
                 let out = size_is((scale * size as f64).floor())?;
-                Axis { axis: *axis, size, out, scale: *scale, exact: false, roi: *roi }
+                Axis { axis: *axis, size, out, scale: *scale, exact: false, roi }
             }
             Wanted::Size(out) => {
-                let out = out.fixed().ok_or_else(|| n.must_be_known(n.inputs() - 1, "sizes"))?;
+                let Some(out) = out.value() else { return Ok(None) };
                 let out = size_is(out as f64)?;
-                Axis { axis: *axis, size, out, scale: out as f64 / size.max(1) as f64, exact: true, roi: *roi }
+                Axis { axis: *axis, size, out, scale: out as f64 / size as f64, exact: true, roi }
             }
+            Wanted::Computed => return Ok(None),
         });
-        if size == 0 {
-            return Err(Refusal::new("its input is empty"));
-        }
     }
-    let keep = rule.keep_aspect_ratio.then(|| aspect(n, &mut known)).transpose()?;
-    debug_assert!(keep.is_none() || known.iter().all(|a| !a.exact));
+    if request.rule.keep_aspect_ratio {
+        aspect(n, &mut known)?;
+    }
+    Ok(Some(known))
+}
+
+fn resize_known(n: &mut Node<'_, '_>, x: &Tensor, rule: &Rule, mut known: Vec<Axis>) -> Lowered {
     let parts = |a: &Axis| !a.exact && (a.scale * a.size as f64).fract() != 0.0;
     if rule.coordinates == Coordinates::AlignCorners && known.iter().any(parts) {
         n.warn(
@@ -77,33 +113,26 @@ fn resize(n: &mut Node<'_, '_>) -> Lowered {
                 .into(),
         );
     }
-    let changed = |a: &Axis| a.out != a.size || !a.is_identity(&rule);
+    let changed = |a: &Axis| a.out != a.size || !a.is_identity(rule);
     known.retain(changed);
     let y = if rule.mode == Mode::Nearest {
-        nearest(n, &x.value, &rule, &known)?
+        nearest(n, &x.value, rule, &known)?
     } else {
         let float = n.cast(&x.value, if x.value.dtype() == Some(DType::F16) { DType::F16 } else { DType::F32 })?;
-        let y = match bilinear(n, &float, &rule, &known)? {
+        let y = match bilinear(n, &float, rule, &known)? {
             Some(y) => y,
-            None => products(n, &float, &rule, &known)?,
+            None => products(n, &float, rule, &known)?,
         };
         n.cast(&y, x.value.dtype().unwrap_or(DType::F32))?
     };
-    let y = extrapolate(n, y, &rule, &known)?;
+    let y = extrapolate(n, y, rule, &known)?;
     n.one(y, x.dtype)
 }
 
 /// Keeps the aspect ratio: all dimensions are scaled by the smallest or largest of the scales.
 fn aspect(n: &Node<'_, '_>, axes: &mut [Axis]) -> Result<(), Refusal> {
     let scales = axes.iter().map(|a| a.scale);
-    let scale = match &n.string_or("keep_aspect_ratio_policy", "stretch")?[..] {
-        "not_larger" => scales.fold(f64::INFINITY, f64::min),
-        "not_smaller" => scales.fold(0.0, f64::max),
-        other => {
-            let other = other.escape_debug();
-            return Err(Refusal::new(format!("its attribute `keep_aspect_ratio_policy` is `{other}`")));
-        }
-    };
+    let scale = if smallest(n)? { scales.fold(f64::INFINITY, f64::min) } else { scales.fold(0.0, f64::max) };
     for a in axes {
         a.scale = scale;
         a.out = ((scale * a.size as f64 + 0.5) as usize).max(1);
@@ -112,61 +141,85 @@ fn aspect(n: &Node<'_, '_>, axes: &mut [Axis]) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Reads the node. `None` if the sizes are computed.
-fn request(n: &mut Node<'_, '_>, x: &Tensor) -> Result<Option<Request>, Refusal> {
+/// Whether the smallest of the scales is that of all dimensions, and not the largest.
+fn smallest(n: &Node<'_, '_>) -> Result<bool, Refusal> {
+    match &n.string_or("keep_aspect_ratio_policy", "stretch")?[..] {
+        "not_larger" => Ok(true),
+        "not_smaller" => Ok(false),
+        other => {
+            let other = other.escape_debug();
+            Err(Refusal::new(format!("its attribute `keep_aspect_ratio_policy` is `{other}`")))
+        }
+    }
+}
+
+/// An input that is a list, unless it is empty.
+fn list(n: &mut Node<'_, '_>, i: usize) -> Result<Option<Tensor>, Refusal> {
+    Ok(n.optional(i)?.filter(|t| t.size(0) != Some(0)))
+}
+
+/// Reads the node.
+fn request(n: &mut Node<'_, '_>, x: &Tensor) -> Result<Request, Refusal> {
     let rank = x.rank();
     let old = n.op() == "Upsample" || n.opset < 11;
     let rule = Rule::read(n, old)?;
     let scales = match (old, n.floats_attr("scales")?) {
-        (true, Some(scales)) => Some(scales.into_iter().map(f64::from).collect()),
-        (true, None) => n.known_numbers(1, "scales")?,
-        (false, _) => n.known_numbers(2, "scales")?,
-    };
-    let scales = scales.filter(|s: &Vec<f64>| !s.is_empty());
-    let sizes = match scales {
-        Some(_) => None,
-        None if old => return Err(Refusal::new("its scales are missing")),
-        None => {
-            let Some(sizes) = n.optional(3)? else { return Err(Refusal::new("it has neither scales nor sizes")) };
-            match sizes.known_dims().or_else(|| Some(sizes.ints()?.into_iter().map(Dim::from).collect())) {
-                Some(sizes) => Some(sizes),
-                None => return Ok(None),
-            }
+        (true, Some(scales)) => {
+            let scales = n.constant(Constant::vector(&scales));
+            Some(Tensor::new(scales, DType::F32))
         }
+        (true, None) => list(n, 1)?,
+        (false, _) => list(n, 2)?,
+    };
+    let is_scales = scales.is_some();
+    let (said, input) = match scales {
+        Some(scales) => (scales, if old { 1 } else { 2 }),
+        None if old => return Err(Refusal::new("its scales are missing")),
+        None => (list(n, 3)?.ok_or_else(|| Refusal::new("it has neither scales nor sizes"))?, 3),
     };
     let axes = match n.ints_attr("axes")? {
         Some(axes) => {
             n.axes(&axes, rank)?;
-            axes.iter().map(|a| x.axis(*a)).collect::<Result<Vec<_>, _>>()?
+            axes.iter().map(|a| x.axis(*a)).collect::<Result<_, _>>()?
         }
-        None => (0..rank).collect(),
+        None => (0..rank).collect::<Vec<usize>>(),
     };
-    let count = scales.as_ref().map_or(sizes.as_ref().map_or(0, Vec::len), Vec::len);
+    let count = said.size(0).filter(|_| said.rank() == 1);
+    let count = count.ok_or_else(|| n.must_be_known(input, "number of scales or sizes"))?;
     if count != axes.len() {
         return Err(Refusal::new(format!("it says {count} sizes for {} dimensions", axes.len())));
     }
     let crops = rule.coordinates == Coordinates::CropAndResize;
-    let roi = if crops { n.known_numbers(1, "region")?.filter(|r| !r.is_empty()) } else { None };
-    if let Some(roi) = roi.as_ref().filter(|r| r.len() != 2 * count) {
-        return Err(Refusal::new(format!("its region has {} numbers where it takes {}", roi.len(), 2 * count)));
+    let roi = if crops { list(n, 1)? } else { None };
+    if let Some(found) = roi.as_ref().map(|r| r.size(0)).filter(|size| *size != Some(2 * count)) {
+        let Some(found) = found else { return Err(n.must_be_known(1, "region's rank")) };
+        return Err(Refusal::new(format!("its region has {found} numbers where it takes {}", 2 * count)));
     }
-    let mut request = Request { rule, axes: vec![] };
-    for (i, axis) in axes.into_iter().enumerate() {
-        let wanted = match (&scales, &sizes) {
-            (Some(scales), _) => Wanted::Scale(scales[i]),
-            (_, Some(sizes)) => Wanted::Size(sizes[i].clone()),
-            _ => continue,
+    let parts = roi.as_ref().map(Tensor::numbers);
+    let (numbers, dims) = (said.numbers().filter(|_| is_scales), said.known_dims().filter(|_| !is_scales));
+    let mut wishes = vec![];
+    for (at, axis) in axes.iter().copied().enumerate() {
+        let wanted = match (&numbers, &dims) {
+            (Some(scales), _) => Wanted::Scale(scales[at]),
+            (_, Some(sizes)) => Wanted::Size(sizes[at].clone()),
+            _ => Wanted::Computed,
         };
-        let part = roi.as_ref().map_or([0.0, 1.0], |r| [r[i], r[count + i]]);
+        let part = match &parts {
+            None => Some([0.0, 1.0]),
+            Some(parts) => parts.as_ref().map(|r| [r[at], r[count + at]]),
+        };
         let stays = match &wanted {
             Wanted::Scale(scale) => *scale == 1.0,
-            Wanted::Size(size) => *size == x.dims()[axis] && !request.rule.keep_aspect_ratio,
+            Wanted::Size(size) => *size == x.dims()[axis] && !rule.keep_aspect_ratio,
+            Wanted::Computed => false,
         };
-        if !stays || part != [0.0, 1.0] {
-            request.axes.push((axis, wanted, part));
+        if !stays || part != Some([0.0, 1.0]) {
+            wishes.push(Wish { axis, at, wanted, part });
         }
     }
-    Ok(Some(request))
+    let list = if is_scales { n.cast(&said.value, DType::F32)? } else { said.value };
+    let roi = roi.map(|r| n.cast(&r.value, DType::F32)).transpose()?;
+    Ok(Request { rule, wishes, axes, list, scales: is_scales, roi })
 }
 
 /// What the last two dimensions become; `None` if others change too, or there is no image.
@@ -261,35 +314,8 @@ fn upsample_bilinear(n: &mut Node<'_, '_>, x: &Value, scales: [i64; 2], mode: &s
 
 /// Dimension by dimension, a product with a matrix that has a row for each element of the result.
 fn products(n: &mut Node<'_, '_>, x: &Value, rule: &Rule, axes: &[Axis]) -> Result<Value, Refusal> {
-    let dtype = x.dtype().unwrap_or(DType::F32);
-    let rank = x.shape().map_or(0, |s| s.rank());
-    let mut x = x.clone();
-    for a in axes {
-        if a.size.checked_mul(a.out).is_none_or(|n| n > MOST_ELEMENTS) {
-            return Err(Refusal::new(format!("resizing {} elements to {} takes too large a matrix", a.size, a.out)));
-        }
-        let rows = a.matrix(rule);
-        if a.axis + 2 == rank {
-            let matrix = Constant::new([a.out, a.size], &rows)?;
-            let matrix = n.constant(matrix);
-            let matrix = n.cast(&matrix, dtype)?;
-            x = n.push(mb::matmul(&matrix, &x))?;
-            continue;
-        }
-        let matrix = Constant::new([a.size, a.out], &transposed(&rows, a.size))?;
-        let matrix = n.constant(matrix);
-        let matrix = n.cast(&matrix, dtype)?;
-        let mut perm: Vec<usize> = (0..rank).collect();
-        perm.swap(a.axis, rank - 1);
-        let last = n.transpose(&x, &perm)?;
-        let last = n.push(mb::matmul(&last, &matrix))?;
-        x = n.transpose(&last, &perm)?;
-    }
-    Ok(x)
-}
-
-fn transposed(rows: &[f32], columns: usize) -> Vec<f32> {
-    (0..columns).flat_map(|c| rows.iter().skip(c).step_by(columns).copied()).collect()
+    let Some(kernel) = rule.kernel() else { return Err(Refusal::new("the nearest elements are no sums")) };
+    axes.iter().try_fold(x.clone(), |x, a| n.resize_known(&x, a.axis, a.places(rule), &kernel, a.scale))
 }
 
 /// Where a point lies outside the input: a number.
@@ -315,112 +341,119 @@ fn extrapolate(n: &mut Node<'_, '_>, y: Value, rule: &Rule, axes: &[Axis]) -> Re
 }
 
 /// Sizes of the input that are not known: whole scales of the last two dimensions, where they come to the same for all sizes.
-fn enlarge_unknown(n: &mut Node<'_, '_>, x: &Tensor, rule: &Rule, axes: &[(usize, Wanted, [f64; 2])]) -> Lowered {
-    let rank = x.rank();
+/// `None` if it is not that.
+fn enlarge_unknown(n: &mut Node<'_, '_>, x: &Tensor, request: &Request) -> Result<Option<Value>, Refusal> {
+    let (rank, rule) = (x.rank(), &request.rule);
+    let float = x.value.dtype().is_some_and(|d| d.is_float());
+    if rank < 3 || !float || rule.keep_aspect_ratio || rule.coordinates == Coordinates::CropAndResize {
+        return Ok(None);
+    }
     let mut scales = [1i64; 2];
-    let mut fits = rank >= 3 && x.value.dtype().is_some_and(|d| d.is_float());
-    for (axis, wanted, _) in axes {
+    for Wish { axis, wanted, .. } in &request.wishes {
         let scale = match wanted {
             Wanted::Scale(scale) => *scale,
             Wanted::Size(size) => match x.dims().get(*axis) {
                 Some(dim) => (2..=64).find(|k| dim.clone() * *k == *size).map_or(0.0, |k| k as f64),
                 None => 0.0,
             },
+            Wanted::Computed => 0.0,
         };
-        fits &= *axis + 2 >= rank && scale.fract() == 0.0 && (1.0..=65536.0).contains(&scale);
-        if fits {
-            scales[axis + 2 - rank] = scale as i64;
+        if *axis + 2 < rank || scale.fract() != 0.0 || !(1.0..=65536.0).contains(&scale) {
+            return Ok(None);
         }
+        scales[axis + 2 - rank] = scale as i64;
     }
-    let sizes = axes.iter().all(|(_, wanted, _)| matches!(wanted, Wanted::Size(_)));
-    if !fits && sizes && !rule.keep_aspect_ratio {
-        return resize_to_computed(n, x);
-    }
-    let remedy = "say the input's shape: `--input NAME=1,3,224,224`";
-    if !fits || rule.keep_aspect_ratio {
-        let message = "for an input of unknown sizes MIL has whole scales of the last two dimensions";
-        return Err(Refusal::new(message).remedy(remedy));
-    }
-    let half_pixel = rule.coordinates.half_pixel();
-    let y = match rule.mode {
+    let linear = rule.is_plain_linear();
+    Ok(Some(match rule.mode {
         Mode::Nearest if rule.repeats() => {
             let call = mb::upsample_nearest_neighbor(&x.value);
             n.push(call.scale_factor_height(scales[0]).scale_factor_width(scales[1]))?
         }
-        Mode::Linear if rule.is_plain_linear() && half_pixel => {
+        Mode::Linear if linear && rule.coordinates.half_pixel() => {
             upsample_bilinear(n, &x.value, scales, "UNALIGN_CORNERS")?
         }
-        Mode::Linear if rule.is_plain_linear() && rule.coordinates == Coordinates::AlignCorners => {
+        Mode::Linear if linear && rule.coordinates == Coordinates::AlignCorners => {
             upsample_bilinear(n, &x.value, scales, "STRICT_ALIGN_CORNERS")?
         }
-        Mode::Linear if rule.is_plain_linear() && rule.coordinates == Coordinates::Asymmetric => {
+        Mode::Linear if linear && rule.coordinates == Coordinates::Asymmetric => {
             n.needs(Opset::iOS16, "resizing with asymmetric coordinates")?;
             upsample_bilinear(n, &x.value, scales, "DEFAULT")?
         }
-        _ => return Err(Refusal::new("for an input of unknown sizes MIL has no resizing of this kind").remedy(remedy)),
-    };
-    n.one(y, x.dtype)
+        _ => return Ok(None),
+    }))
 }
 
-/// Sizes that are computed: of the last two dimensions, with what MIL's `resize` has.
-fn resize_to_computed(n: &mut Node<'_, '_>, x: &Tensor) -> Lowered {
-    let sizes = n.input(3)?;
-    let refused = n.must_be_known(3, "sizes");
-    let rule = Rule::read(n, false)?;
-    let rank = x.rank();
+/// Computed sizes of the last two dimensions, with what MIL's `resize` has. `None` if it is not that.
+fn resize_by_op(n: &mut Node<'_, '_>, x: &Tensor, request: &Request) -> Result<Option<Value>, Refusal> {
+    let (rank, rule, axes) = (x.rank(), &request.rule, &request.axes);
     let two: &[usize] = &[rank.wrapping_sub(2), rank.wrapping_sub(1)];
-    let all: Vec<usize> = match n.ints_attr("axes")? {
-        Some(axes) => axes.iter().map(|a| x.axis(*a)).collect::<Result<_, _>>()?,
-        None => (0..rank).collect(),
-    };
-    if rank < 3 || rule.keep_aspect_ratio || !all.ends_with(two) || !(all.len() == 2 || all.len() == rank) {
-        return Err(refused);
-    }
+    let fits = rank >= 3 && !request.scales && !rule.keep_aspect_ratio && axes.ends_with(two);
     // Those before the last two must stay as they are.
-    if all.len() == rank {
-        let said = sizes.known_dims().unwrap_or_default();
-        if said.len() != rank || said[..rank - 2] != x.dims()[..rank - 2] {
-            return Err(refused);
-        }
+    if !fits || request.wishes.iter().any(|w| w.axis + 2 < rank) {
+        return Ok(None);
     }
+    let linear = rule.is_plain_linear();
     let (sampling, interpolation) = match (rule.mode, rule.coordinates) {
-        (Mode::Linear, c) if rule.is_plain_linear() && c.half_pixel() => ("UNALIGN_CORNERS", "LINEAR"),
-        (Mode::Linear, Coordinates::AlignCorners) if rule.is_plain_linear() => ("STRICT_ALIGN_CORNERS", "LINEAR"),
-        (Mode::Linear, Coordinates::Asymmetric) if rule.is_plain_linear() => ("DEFAULT", "LINEAR"),
+        (Mode::Linear, c) if linear && c.half_pixel() => ("UNALIGN_CORNERS", "LINEAR"),
+        (Mode::Linear, Coordinates::AlignCorners) if linear => ("STRICT_ALIGN_CORNERS", "LINEAR"),
+        (Mode::Linear, Coordinates::Asymmetric) if linear => ("DEFAULT", "LINEAR"),
         (Mode::Nearest, c) if c.half_pixel() && rule.nearest == Nearest::RoundPreferCeil => {
             ("DEFAULT", "NEAREST_NEIGHBOR")
         }
-        (Mode::Nearest, Coordinates::Asymmetric) if rule.nearest == Nearest::Floor => {
-            return nearest_to_computed(n, x, &sizes);
-        }
-        _ => return Err(refused),
+        _ => return Ok(None),
     };
     n.needs(Opset::iOS17, "resizing to computed sizes")?;
-    let count = all.len() as i64;
-    let shape =
-        if count == 2 { sizes.value.clone() } else { n.push(mb::slice_by_index(&sizes.value, [count - 2], [count]))? };
+    let count = axes.len() as i64;
+    let shape = match count {
+        2 => request.list.clone(),
+        _ => n.push(mb::slice_by_index(&request.list, [count - 2], [count]))?,
+    };
     let call = mb::resize(&x.value, &shape, 2).interpolation_mode(interpolation).sampling_mode(sampling);
-    let y = n.push(call)?;
-    n.one(y, x.dtype)
+    Ok(Some(n.push(call)?))
 }
 
-/// Element `i` is the one at `floor(i * size / new size)`: what torch's `nearest` is.
-fn nearest_to_computed(n: &mut Node<'_, '_>, x: &Tensor, sizes: &Tensor) -> Lowered {
-    let rank = x.rank();
-    let count = sizes.size(0).unwrap_or(0);
-    let mut y = x.value.clone();
-    for i in 0..2 {
-        let (axis, at) = (rank - 2 + i, (count - 2 + i) as i64);
-        let out = n.push(mb::slice_by_index(&sizes.value, [at], [at + 1]).squeeze_mask([true]))?;
-        let shape = n.shape(&x.value)?;
-        let axis_at = axis as i64;
-        let size = n.push(mb::slice_by_index(&shape, [axis_at], [axis_at + 1]).squeeze_mask([true]))?;
-        let places = n.push(mb::range_1d(&out, 0, 1))?;
-        let places = n.push(mb::mul(&places, &size))?;
-        let places = n.push(mb::floor_div(&places, &out))?;
-        y = n.push(mb::gather(&y, &places).axis(axis_at))?;
+/// Sizes or scales that only the run knows: dimension by dimension, elements are taken or blended at computed places.
+fn computed(n: &mut Node<'_, '_>, x: &Tensor, request: &Request) -> Result<Value, Refusal> {
+    let rule = &request.rule;
+    let mut stretches = vec![];
+    for wish in &request.wishes {
+        let size = n.scalar_size_of(&x.value, wish.axis)?;
+        let said = n.scalar_at(&request.list, wish.at)?;
+        let (out, scale) = match request.scales {
+            true => (n.scaled_size(&size, &said)?, Scale::Factor(said)),
+            false => (said, Scale::Sizes),
+        };
+        let part = match &request.roi {
+            Some(roi) => Some([n.scalar_at(roi, wish.at)?, n.scalar_at(roi, request.axes.len() + wish.at)?]),
+            None => None,
+        };
+        stretches.push(Stretch { size, out, scale, part });
     }
-    n.one(y, x.dtype)
+    if rule.keep_aspect_ratio {
+        let sizes: Vec<(Value, Value)> = stretches.iter().map(|s| (s.size.clone(), s.out.clone())).collect();
+        let smallest = smallest(n)?;
+        let kept = n.keep_ratio(&sizes, smallest)?;
+        for (s, kept) in stretches.iter_mut().zip(kept) {
+            *s = Stretch { part: s.part.clone(), ..kept };
+        }
+    }
+    let dtype = x.value.dtype().unwrap_or(DType::F32);
+    let kernel = rule.kernel();
+    let mut y = match kernel {
+        Some(_) if dtype != DType::F16 => n.cast(&x.value, DType::F32)?,
+        _ => x.value.clone(),
+    };
+    let mut all = vec![];
+    for (wish, s) in request.wishes.iter().zip(&stretches) {
+        let places = n.places_of(s, rule.coordinates)?;
+        y = match &kernel {
+            None => n.take_nearest(&y, wish.axis, &places, rule.nearest)?,
+            Some(kernel) => n.blend(&y, wish.axis, s, &places, kernel)?,
+        };
+        all.push((wish.axis, places));
+    }
+    y = n.cast(&y, dtype)?;
+    all.iter().try_fold(y, |y, (axis, places)| n.put_outside(&y, *axis, places, rule.extrapolation_value))
 }
 
 #[cfg(test)]
@@ -451,9 +484,9 @@ mod tests {
 
     #[test]
     fn unknown_sizes_are_refused_where_they_matter() {
-        let refusal = resize(&[1, 3, -1, -1], [2.0, 2.0]).string("mode", "cubic").refusal();
-        assert!(refusal.contains("--input NAME=1,3,224,224"), "{refusal}");
-        let node = OneNode::new("Resize", &["y"]).input("x", &[1, 3, 8, 8]).without().input("scales", &[4]);
-        assert!(node.refusal().contains("--constant scales=.."));
+        let node =
+            |scales: &[i64]| OneNode::new("Resize", &["y"]).input("x", &[1, 3, 8, 8]).without().input("scales", scales);
+        assert!(node(&[-1]).refusal().contains("--constant scales=.."));
+        assert!(node(&[3]).refusal().contains("3 sizes for 4 dimensions"));
     }
 }

@@ -1,41 +1,16 @@
 //! One dimension that is resized: where its points lie, and what they are made of.
 
 use super::Node;
-use crate::import::Refusal;
+use crate::import::{
+    Refusal,
+    resize::{Coordinates, Filter, Kernel, Nearest},
+};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Mode {
     Nearest,
     Linear,
     Cubic,
-}
-
-/// Which element is nearest to a point between two.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Nearest {
-    RoundPreferFloor,
-    RoundPreferCeil,
-    Floor,
-    Ceil,
-}
-
-/// Where points lie.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Coordinates {
-    HalfPixel,
-    HalfPixelSymmetric,
-    PytorchHalfPixel,
-    AlignCorners,
-    Asymmetric,
-    CropAndResize,
-}
-
-impl Coordinates {
-    /// Whether elements are areas whose centers are aligned, for scales that are whole or follow from sizes. Those of torch
-    /// are so for all sizes but 1, to which a whole scale leads from 1 alone.
-    pub(super) fn half_pixel(self) -> bool {
-        matches!(self, Coordinates::HalfPixel | Coordinates::HalfPixelSymmetric | Coordinates::PytorchHalfPixel)
-    }
 }
 
 /// What the node's attributes say.
@@ -52,6 +27,16 @@ pub(super) struct Rule {
 }
 
 impl Rule {
+    /// What a point takes of the elements around it; `None` if it takes the nearest.
+    pub(super) fn kernel(&self) -> Option<Kernel> {
+        let filter = match self.mode {
+            Mode::Nearest => return None,
+            Mode::Linear => Filter::Linear,
+            Mode::Cubic => Filter::Cubic(self.cubic_coeff),
+        };
+        Some(Kernel { filter, antialias: self.antialias, exclude_outside: self.exclude_outside })
+    }
+
     /// Reads the attributes; `old` ops (before opset 11) have their own rule.
     pub(super) fn read(n: &Node<'_, '_>, old: bool) -> Result<Rule, Refusal> {
         let no = |name: &str, found: &str| {
@@ -132,7 +117,7 @@ impl Axis {
     }
 
     /// Where the points lie, in elements of the input (source: ONNX, `Resize`, `coordinate_transformation_mode`).
-    pub(super) fn places(&self, rule: &Rule) -> impl Iterator<Item = f64> + '_ {
+    pub(super) fn places(&self, rule: &Rule) -> impl ExactSizeIterator<Item = f64> + '_ {
         let size = self.size as f64;
         // What the result's size would be if it were not rounded.
         let wide = if self.exact { self.out as f64 } else { self.scale * size };
@@ -174,60 +159,6 @@ impl Axis {
         };
         self.places(rule).map(|v| index(v).clamp(0.0, (self.size - 1) as f64) as i64).collect()
     }
-
-    /// What each element of the result takes of each of the input: a row of `size` numbers for each of `out`.
-    pub(super) fn matrix(&self, rule: &Rule) -> Vec<f32> {
-        let mut all = vec![0f32; self.out * self.size];
-        for (place, row) in self.places(rule).zip(all.chunks_exact_mut(self.size)) {
-            let left = place.floor();
-            // A point at an element lies at the end of the gap before it.
-            let (ratio, first) = if place == left { (1.0, left - 1.0) } else { (place - left, left) };
-            let (start, mut parts) = self.parts(rule, ratio);
-            let index = |k: usize| first as i64 + start + k as i64;
-            let inside = |k: usize| (0..self.size as i64).contains(&index(k));
-            if rule.exclude_outside {
-                let sum: f64 = (0..parts.len()).filter(|k| inside(*k)).map(|k| parts[k]).sum();
-                let sum = if sum == 0.0 { 1.0 } else { sum };
-                parts.iter_mut().enumerate().for_each(|(k, p)| *p = if inside(k) { *p / sum } else { 0.0 });
-            }
-            let mut wide = std::collections::BTreeMap::<usize, f64>::new();
-            for (k, part) in parts.iter().enumerate() {
-                *wide.entry(index(k).clamp(0, self.size as i64 - 1) as usize).or_default() += part;
-            }
-            wide.into_iter().for_each(|(i, part)| row[i] = part as f32);
-        }
-        all
-    }
-
-    /// What a point takes of the elements around it, and where the first of them is, the one before the point being 0. The
-    /// point lies at `ratio` between it and the next.
-    fn parts(&self, rule: &Rule, ratio: f64) -> (i64, Vec<f64>) {
-        let reach = if rule.mode == Mode::Cubic { 2.0 } else { 1.0 };
-        // With antialiasing the kernel is as wide as the elements of the result are.
-        let scale = if rule.antialias { self.scale.min(1.0) } else { 1.0 };
-        let start = (-reach / scale).floor() as i64 + 1;
-        let kernel = |x: f64| match rule.mode {
-            Mode::Cubic => cubic(x.abs(), rule.cubic_coeff),
-            _ => (1.0 - x.abs()).max(0.0),
-        };
-        let mut parts: Vec<f64> = (start..2 - start).map(|i| kernel((i as f64 - ratio) * scale)).collect();
-        if rule.antialias {
-            let sum: f64 = parts.iter().sum();
-            parts.iter_mut().for_each(|p| *p /= sum);
-        }
-        (start, parts)
-    }
-}
-
-/// Keys' cubic kernel (source: R. Keys, "Cubic convolution interpolation for digital image processing", equation 4).
-fn cubic(x: f64, a: f64) -> f64 {
-    if x <= 1.0 {
-        ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0
-    } else if x < 2.0 {
-        ((a * x - 5.0 * a) * x + 8.0 * a) * x - 4.0 * a
-    } else {
-        0.0
-    }
 }
 
 #[cfg(test)]
@@ -252,30 +183,11 @@ mod tests {
     }
 
     #[test]
-    fn rows_add_up_to_one() {
-        for mode in [Mode::Linear, Mode::Cubic] {
-            for (antialias, exclude_outside) in [(false, false), (true, false), (false, true), (true, true)] {
-                let rule = Rule { antialias, exclude_outside, ..rule(mode, Coordinates::HalfPixel) };
-                for (size, out) in [(1, 4), (4, 1), (5, 3), (3, 5), (7, 7)] {
-                    let matrix = axis(size, out).matrix(&rule);
-                    assert_eq!(matrix.len(), size * out);
-                    let one = |row: &[f32]| (row.iter().sum::<f32>() - 1.0).abs() < 1e-6;
-                    assert!(matrix.chunks(size).all(one), "{rule:?} {size} {out}: {matrix:?}");
-                }
-            }
-        }
-    }
-
-    #[test]
     fn places_are_those_of_the_modes() {
         let places = |mode| axis(4, 2).places(&rule(Mode::Linear, mode)).collect::<Vec<_>>();
         assert_eq!(places(Coordinates::HalfPixel), [0.5, 2.5]);
         assert_eq!(places(Coordinates::AlignCorners), [0.0, 3.0]);
         assert_eq!(places(Coordinates::Asymmetric), [0.0, 2.0]);
-        assert_eq!(
-            axis(4, 2).matrix(&rule(Mode::Linear, Coordinates::HalfPixel)),
-            [0.5, 0.5, 0., 0., 0., 0., 0.5, 0.5]
-        );
     }
 
     #[test]

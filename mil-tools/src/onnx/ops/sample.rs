@@ -3,12 +3,12 @@
 use mil_core::{graph::Value, ir::Constant, mb, types::DType};
 
 use super::{Entry, Lowered, Node};
-use crate::import::{Refusal, Size, Tensor};
+use crate::import::{Refusal, Size, Tensor, resize::Filter};
 
 pub(super) const OPS: &[Entry] = &[
     Entry::new("GridSample", grid_sample)
         .but("for volumes, and with cubic interpolation, sizes of the input that are known"),
-    Entry::new("AffineGrid", affine_grid).but("a known size"),
+    Entry::new("AffineGrid", affine_grid),
     Entry::new("RoiAlign", roi_align).but("a `sampling_ratio` above 0, and known sizes of the input"),
 ];
 
@@ -157,14 +157,10 @@ impl Grid {
         }
         let left = n.push(mb::floor(&place))?;
         let ratio = n.push(mb::sub(&place, &left))?;
-        let parts = if self.mode == Mode::Linear {
-            vec![(0.0, n.push(mb::sub(1.0, &ratio))?), (1.0, ratio)]
-        } else {
-            cubic(n, &ratio)?
-        };
+        let filter = if self.mode == Mode::Linear { Filter::Linear } else { Filter::Cubic(-0.75) };
         let mut taps = vec![];
-        for (offset, part) in parts {
-            let index = if offset == 0.0 { left.clone() } else { n.push(mb::add(&left, offset))? };
+        for (offset, part) in n.neighbours(&ratio, filter)? {
+            let index = if offset == 0 { left.clone() } else { n.push(mb::add(&left, offset as f64))? };
             taps.push(self.tap(n, &index, Some(part), size)?);
         }
         Ok(taps)
@@ -208,36 +204,11 @@ impl Grid {
     }
 }
 
-/// What a point at `ratio` behind an element takes of four elements, the first being that before it (source: ONNX, `GridSample`: Keys'
-/// kernel with -0.75).
-fn cubic(n: &mut Node<'_, '_>, ratio: &Value) -> Result<Vec<(f64, Value)>, Refusal> {
-    const A: f64 = -0.75;
-    let near = |n: &mut Node<'_, '_>, x: &Value| -> Result<Value, Refusal> {
-        // ((A + 2) x - (A + 3)) x^2 + 1
-        let line = n.push(mb::mul(x, A + 2.0))?;
-        let line = n.push(mb::sub(&line, A + 3.0))?;
-        let square = n.push(mb::mul(x, x))?;
-        let y = n.push(mb::mul(&line, &square))?;
-        n.push(mb::add(&y, 1.0))
-    };
-    let far = |n: &mut Node<'_, '_>, x: &Value| -> Result<Value, Refusal> {
-        // ((A x - 5 A) x + 8 A) x - 4 A
-        let y = n.push(mb::mul(x, A))?;
-        let y = n.push(mb::sub(&y, 5.0 * A))?;
-        let y = n.push(mb::mul(&y, x))?;
-        let y = n.push(mb::add(&y, 8.0 * A))?;
-        let y = n.push(mb::mul(&y, x))?;
-        n.push(mb::sub(&y, 4.0 * A))
-    };
-    let rest = n.push(mb::sub(1.0, ratio))?;
-    let (before, after) = (n.push(mb::add(ratio, 1.0))?, n.push(mb::add(&rest, 1.0))?);
-    Ok(vec![(-1.0, far(n, &before)?), (0.0, near(n, ratio)?), (1.0, near(n, &rest)?), (2.0, far(n, &after)?)])
-}
-
 fn affine_grid(n: &mut Node<'_, '_>) -> Lowered {
     let theta = n.input(0)?;
-    let Some(size) = n.known_ints(1, "size")? else { return Err(Refusal::new("its size is missing")) };
+    let size = n.input(1)?;
     let align = n.int_or("align_corners", 0)? != 0;
+    let Some(size) = size.ints() else { return affine_grid_of_computed(n, &theta, &size, align) };
     let sizes: Option<Vec<usize>> = size.iter().skip(2).map(|s| usize::try_from(*s).ok().filter(|s| *s > 0)).collect();
     let count = sizes.as_ref().and_then(|s| s.iter().try_fold(1usize, |a, b| a.checked_mul(*b)));
     let (Some(sizes), Some(count)) = (sizes.filter(|s| [2, 3].contains(&s.len())), count.filter(|c| *c <= 1 << 26))
@@ -272,6 +243,50 @@ fn affine_grid(n: &mut Node<'_, '_>) -> Lowered {
     shape.push(spatial.into());
     let y = n.reshape(&grid, &shape)?;
     n.one(y, theta.dtype)
+}
+
+/// The grid of a size that only the run knows: what each coordinate contributes, added up.
+fn affine_grid_of_computed(n: &mut Node<'_, '_>, theta: &Tensor, size: &Tensor, align: bool) -> Lowered {
+    let Some(count @ (4 | 5)) = size.size(0).filter(|_| size.rank() == 1) else {
+        return Err(n.must_be_known(1, "size"));
+    };
+    let spatial = count - 2;
+    if theta.rank() != 3 || theta.size(2).is_some_and(|columns| columns != spatial + 1) {
+        let wanted = spatial + 1;
+        return Err(Refusal::new(format!("its matrices must have {wanted} columns, and are {}", theta.value.ty())));
+    }
+    let float = theta.value.dtype().unwrap_or(DType::F32);
+    let between: Vec<usize> = (1..=spatial).collect();
+    let mut sum: Option<Value> = None;
+    for column in 0..=spatial {
+        let part = n.at(&theta.value, 2, column as i64)?;
+        let mut part = n.expand_dims(&part, &between)?;
+        if column < spatial {
+            // The first coordinate runs along the last dimension.
+            let axis = spatial - 1 - column;
+            let size = n.scalar_at(&size.value, axis + 2)?;
+            let index = n.push(mb::range_1d(&size, 0, 1))?;
+            let over = n.push(mb::mul(&index, 2))?;
+            let (over, under) = if align {
+                let last = n.push(mb::sub(&size, 1))?;
+                (over, n.push(mb::maximum(&last, 1))?)
+            } else {
+                (n.push(mb::add(&over, 1))?, size)
+            };
+            let (over, under) = (n.cast(&over, DType::F32)?, n.cast(&under, DType::F32)?);
+            let place = n.push(mb::real_div(&over, &under))?;
+            let place = n.push(mb::sub(&place, 1.0))?;
+            let place = n.along(&place, axis + 1, spatial + 2)?;
+            let place = n.cast(&place, float)?;
+            part = n.push(mb::mul(&part, &place))?;
+        }
+        sum = Some(match sum {
+            Some(sum) => n.push(mb::add(&sum, &part))?,
+            None => part,
+        });
+    }
+    let grid = sum.ok_or_else(|| Refusal::new("its matrices are empty"))?;
+    n.one(grid, theta.dtype)
 }
 
 /// The samples of boxes along one dimension: two elements each, `[R, samples]`.

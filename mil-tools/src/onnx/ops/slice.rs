@@ -1,11 +1,15 @@
 //! Parts of tensors along axes.
 
+use mil_core::{mb, types::DType};
+
 use super::{Entry, Lowered, Node};
 use crate::import::{Cut, Refusal, Size, Tensor};
 
 pub(super) const OPS: &[Entry] = &[
-    Entry::new("CenterCropPad", center_crop_pad).but("sizes that are not known"),
-    Entry::new("Slice", slice).but("computed axes or steps, and slices that turn out empty when the model runs"),
+    Entry::new("CenterCropPad", center_crop_pad),
+    Entry::new("Slice", slice).but(
+        "as many axes as can be told beforehand, and, without steps, slices that turn out empty when the model runs",
+    ),
 ];
 
 fn slice(n: &mut Node<'_, '_>) -> Lowered {
@@ -15,18 +19,26 @@ fn slice(n: &mut Node<'_, '_>) -> Lowered {
         _ => (n.input(1)?, n.input(2)?),
     };
     let axes = match n.ints_attr("axes")? {
-        Some(axes) => Some(axes),
-        None => n.known_ints(3, "axes")?,
+        Some(axes) => Some(Tensor::new(n.ints(&axes)?, DType::I64)),
+        None => n.optional(3)?,
     };
-    let Some(count) = starts.size(0) else { return Err(n.must_be_known(1, "number of places")) };
-    let axes = axes.unwrap_or_else(|| (0..count as i64).collect());
-    let steps = n.known_ints(4, "steps")?.unwrap_or_else(|| vec![1; axes.len()]);
-    n.axes(&axes, x.rank())?;
-    if axes.len() != count || steps.len() != count || ends.size(0) != Some(count) {
+    let count = [Some(&starts), Some(&ends), axes.as_ref()].into_iter().flatten().find_map(|t| t.size(0));
+    let Some(count) = count else { return Err(n.must_be_known(1, "number of places")) };
+    let steps = n.optional(4)?;
+    let all = [Some(&starts), Some(&ends), axes.as_ref(), steps.as_ref()];
+    if all.into_iter().flatten().any(|t| t.rank() != 1 || t.size(0).is_some_and(|size| size != count)) {
         return Err(Refusal::new("has not as many starts as ends, axes and steps"));
     }
+    let known_axes = axes.as_ref().map_or_else(|| Some((0..count as i64).collect()), Tensor::ints);
+    let known_steps = steps.as_ref().map_or_else(|| Some(vec![1; count]), Tensor::ints);
+    if let Some(axes) = &known_axes {
+        n.axes(axes, x.rank())?;
+    }
+    let (Some(axes), Some(steps)) = (&known_axes, &known_steps) else {
+        return computed(n, &x, [&starts, &ends], axes.as_ref(), steps.as_ref());
+    };
     let mut cuts = vec![];
-    for (i, (axis, step)) in axes.iter().zip(steps).enumerate() {
+    for (i, (axis, step)) in axes.iter().zip(steps.iter().copied()).enumerate() {
         if step == 0 {
             return Err(Refusal::new("steps by 0"));
         }
@@ -37,18 +49,89 @@ fn slice(n: &mut Node<'_, '_>) -> Lowered {
     n.one(y, x.dtype)
 }
 
+/// Axes or steps that only the run knows.
+fn computed(
+    n: &mut Node<'_, '_>,
+    x: &Tensor,
+    [starts, ends]: [&Tensor; 2],
+    axes: Option<&Tensor>,
+    steps: Option<&Tensor>,
+) -> Lowered {
+    let rank = x.rank();
+    let one = n.number(DType::I32, 1.0)?;
+    let zero = n.number(DType::I32, 0.0)?;
+    let count = starts.size(0).unwrap_or(rank);
+    let known = axes.map_or_else(|| Some((0..count as i64).collect()), Tensor::ints);
+    let known = known.map(|axes| axes.iter().map(|a| x.axis(*a)).collect::<Result<Vec<_>, _>>()).transpose()?;
+    let (mut y, mut bounds) = (x.value.clone(), [vec![], vec![]]);
+    for axis in 0..rank {
+        let size = n.scalar_size_of(&x.value, axis)?;
+        let [begin, end, step] = match (&known, axes) {
+            (Some(known), _) => {
+                let Some(at) = known.iter().position(|a| *a == axis) else { continue };
+                let step = steps.map_or_else(|| Ok(one.clone()), |steps| n.scalar_at(&steps.value, at))?;
+                [n.scalar_at(&starts.value, at)?, n.scalar_at(&ends.value, at)?, step]
+            }
+            (None, Some(axes)) => match steps {
+                Some(steps) => n.said_of_axis(
+                    axis,
+                    rank,
+                    &axes.value,
+                    [(&starts.value, &zero), (&ends.value, &size), (&steps.value, &one)],
+                )?,
+                None => {
+                    let lists = [(&starts.value, &zero), (&ends.value, &size)];
+                    let [begin, end] = n.said_of_axis(axis, rank, &axes.value, lists)?;
+                    [begin, end, one.clone()]
+                }
+            },
+            (None, None) => continue,
+        };
+        let (begin, end) = (n.slice_place(&begin, &size, &step)?, n.slice_place(&end, &size, &step)?);
+        if steps.is_some() {
+            y = n.stride(&y, axis, [&begin, &end, &step])?;
+        } else {
+            for (all, place) in bounds.iter_mut().zip([begin, end]) {
+                all.push(n.expand_dims(&place, &[0])?);
+            }
+        }
+    }
+    if steps.is_none() {
+        let [begin, end] = bounds;
+        let (begin, end) = (n.join(&begin, 0)?, n.join(&end, 0)?);
+        y = n.push(mb::slice_by_index(&y, &begin, &end))?;
+    }
+    n.one(y, x.dtype)
+}
+
 fn center_crop_pad(n: &mut Node<'_, '_>) -> Lowered {
     let x = n.input(0)?;
-    let shape = n.known_ints(1, "sizes")?.unwrap_or_default();
+    let shape = n.input(1)?;
     let axes = n.ints_attr("axes")?.unwrap_or_else(|| (0..x.rank() as i64).collect());
     n.axes(&axes, x.rank())?;
+    if shape.size(0).is_some_and(|count| count != axes.len()) {
+        return Err(Refusal::new(format!("its shape {} does not fit to {} axes", shape.value.ty(), axes.len())));
+    }
     let mut y = x.value.clone();
-    for (axis, wanted) in axes.iter().zip(shape) {
+    for (at, axis) in axes.iter().enumerate() {
         let axis = x.axis(*axis)?;
-        let Some(size) = x.size(axis) else {
-            return Err(Refusal::new(format!("the size {axis} of {} is not known", x.value.ty()))
-                .remedy("fix the sizes of inputs with `--input NAME=..`"));
+        let wanted = n.element(&shape.value, at)?;
+        let (Some(size), Size::Fixed(wanted)) = (x.size(axis), &wanted) else {
+            let (size, wanted) = (n.scalar_size_of(&y, axis)?, n.scalar_size(&wanted)?);
+            let less = n.push(mb::sub(&size, &wanted))?;
+            // Half of the difference goes before, in either direction rounded to 0.
+            let cut = n.push(mb::maximum(&less, 0))?;
+            let cut = n.push(mb::floor_div(&cut, 2))?;
+            let more = n.push(mb::sub(0, &less))?;
+            let more = n.push(mb::maximum(&more, 0))?;
+            let more = n.push(mb::floor_div(&more, 2))?;
+            let first = n.push(mb::sub(&cut, &more))?;
+            let end = n.push(mb::add(&first, &wanted))?;
+            let zero = n.number(DType::F32, 0.0)?;
+            y = n.window(&y, axis, [&first, &end], &zero)?;
+            continue;
         };
+        let wanted = *wanted;
         let more = wanted - size as i64;
         if more < 0 {
             let first = -more / 2;

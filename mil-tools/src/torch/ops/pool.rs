@@ -218,11 +218,11 @@ fn adaptive_avg(n: &mut Node<'_, '_>, count: usize) -> Lowered {
         for o in 0..want {
             let (begin, end) = bounds(o, size, want);
             for k in begin..end {
-                matrix[(k * want + o) as usize] = 1.0 / (end - begin) as f32;
+                matrix[(o * size + k) as usize] = 1.0 / (end - begin) as f32;
             }
         }
-        let matrix = Constant::new([size as usize, want as usize], &matrix)?;
-        y = super::resize::along(n, &y, i + 2, matrix)?;
+        let rows = n.constant(Constant::new([want as usize, size as usize], &matrix)?);
+        y = n.product_along(&y, i + 2, &rows)?;
     }
     finish(n, &x, single, y)
 }

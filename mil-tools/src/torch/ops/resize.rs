@@ -1,23 +1,25 @@
 //! Resizing and sampling.
 //!
 //! Sizes that are known are resized by MIL's ops where these compute the same, and else along one dimension after the other: by
-//! indices, or by a product with a matrix of weights.
+//! indices, or by a product with a matrix of weights. Where only the run knows sizes, it computes places and weights.
 
 use mil_core::{
     graph::Value,
-    ir::Constant,
     mb,
     types::{DType, Opset},
 };
 
 use super::{Entry, Lowered, Node, gather::slices};
 use crate::{
-    import::{Refusal, Size, Tensor},
+    import::{
+        Refusal, Size, Tensor,
+        resize::{Coordinates, Filter, Kernel, Nearest, Scale, Stretch},
+    },
     torch::val::Val,
 };
 
 pub(super) const OPS: &[Entry] = &[
-    Entry::new("aten::_upsample_bicubic2d_aa", |n| upsample(n, Mode::Smooth(Filter::Cubic), 2)),
+    Entry::new("aten::_upsample_bicubic2d_aa", |n| upsample(n, Mode::Smooth(Filter::Cubic(-0.5)), 2)),
     Entry::new("aten::_upsample_bilinear2d_aa", |n| upsample(n, Mode::Smooth(Filter::Linear), 2)),
     Entry::new("aten::_upsample_nearest_exact1d", |n| upsample(n, Mode::NearestExact, 1)),
     Entry::new("aten::_upsample_nearest_exact2d", |n| upsample(n, Mode::NearestExact, 2)),
@@ -43,13 +45,7 @@ pub(super) const OPS: &[Entry] = &[
     Entry::new("aten::upsample_trilinear3d", |n| upsample(n, Mode::Linear, 3)),
 ];
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Filter {
-    Linear,
-    Cubic,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq)]
 enum Mode {
     Nearest,
     NearestExact,
@@ -59,11 +55,27 @@ enum Mode {
     Smooth(Filter),
 }
 
+impl Mode {
+    /// What a point takes of the elements around it; `None` if it takes the nearest.
+    fn kernel(self) -> Option<Kernel> {
+        let (filter, antialias) = match self {
+            Mode::Nearest | Mode::NearestExact => return None,
+            Mode::Linear => (Filter::Linear, false),
+            Mode::Cubic => (Filter::Cubic(-0.75), false),
+            Mode::Smooth(filter) => (filter, true),
+        };
+        // What is outside counts as the outermost element, but with antialiasing (source: ATen's
+        // `HelperInterpBase::_compute_indices_weights_aa`).
+        Some(Kernel { filter, antialias, exclude_outside: antialias })
+    }
+}
+
 /// How one dimension is resized.
 struct Axis {
     axis: usize,
     from: Size,
-    to: Size,
+    /// `None` if it is the factor that says it.
+    to: Option<Size>,
     /// The factor, if the module says it.
     factor: Option<f64>,
 }
@@ -79,7 +91,7 @@ impl Axis {
 
     /// How many times as large it becomes, if that is a whole number.
     fn whole(&self) -> Option<i64> {
-        if let (Size::Fixed(from), Size::Fixed(to)) = (&self.from, &self.to) {
+        if let (Size::Fixed(from), Some(Size::Fixed(to))) = (&self.from, &self.to) {
             let times = (*from > 0 && to % from == 0).then(|| to / from)?;
             return self.factor.is_none_or(|f| f == times as f64).then_some(times);
         }
@@ -113,13 +125,12 @@ fn axes(n: &mut Node<'_, '_>, x: &Tensor, count: usize, scales: usize) -> Result
         let from = n.size(&x.value, i + 2)?;
         let to = match (&sizes, factor, &from) {
             (Some(sizes), _, _) => match &sizes[..] {
-                [one] => one.clone(),
-                many if many.len() == count => many[i].clone(),
+                [one] => Some(one.clone()),
+                many if many.len() == count => Some(many[i].clone()),
                 many => return Err(Refusal::new(format!("has {} sizes for {count} dimensions", many.len()))),
             },
-            (None, Some(factor), Size::Fixed(from)) => Size::Fixed((*from as f64 * factor).floor() as i64),
-            // Not to be asked: the op that takes factors knows.
-            (None, Some(_), from) => from.clone(),
+            (None, Some(factor), Size::Fixed(from)) => Some(Size::Fixed((*from as f64 * factor).floor() as i64)),
+            (None, Some(_), Size::Value(_)) => None,
             (None, None, _) => return Err(Refusal::new("has neither sizes nor factors")),
         };
         all.push(Axis { axis: i + 2, from, to, factor });
@@ -138,7 +149,7 @@ fn upsample(n: &mut Node<'_, '_>, mode: Mode, count: usize) -> Lowered {
     let fixed: Option<Vec<(i64, i64)>> = axes
         .iter()
         .map(|a| match (&a.from, &a.to) {
-            (Size::Fixed(from), Size::Fixed(to)) => Some((*from, *to)),
+            (Size::Fixed(from), Some(Size::Fixed(to))) => Some((*from, *to)),
             _ => None,
         })
         .collect();
@@ -162,9 +173,18 @@ fn upsample(n: &mut Node<'_, '_>, mode: Mode, count: usize) -> Lowered {
             y
         }
         (Mode::Linear, [h, w], None) => computed(n, &x, h, w, align)?,
+        (Mode::Smooth(_), _, None) if align => {
+            return Err(Refusal::new(
+                "resizes to sizes that are not known beforehand, smoothly and with aligned corners",
+            )
+            .remedy("use `align_corners=False`, or convert with a fixed shape (`--input NAME=..`)"));
+        }
         _ => {
-            return Err(Refusal::new("resizes to sizes that are not known beforehand")
-                .remedy("use `scale_factor` with whole numbers, or convert with a fixed shape (`--input NAME=..`)"));
+            let mut y = x.value.clone();
+            for a in &axes {
+                y = computed_axis(n, &y, a, mode, align)?;
+            }
+            y
         }
     };
     n.one(y, x.dtype)
@@ -177,14 +197,20 @@ fn even(a: &Axis, (from, to): (i64, i64)) -> bool {
 
 /// Bilinear, with sizes that only the run tells.
 fn computed(n: &mut Node<'_, '_>, x: &Tensor, h: &Axis, w: &Axis, align: bool) -> Result<Value, Refusal> {
-    let by_factor = |a: &Axis| a.factor.filter(|_| !n.has(1, "output_size"));
-    if let (Some(fh), Some(fw)) = (by_factor(h), by_factor(w)) {
-        let call = mb::upsample_bilinear(&x.value).scale_factor_height(fh as f32).scale_factor_width(fw as f32);
-        return n.push(call.align_corners(align));
+    if !n.has(1, "output_size") {
+        if let (Some(h), Some(w)) = (h.whole(), w.whole()) {
+            let call = mb::upsample_bilinear(&x.value).scale_factor_height(h).scale_factor_width(w);
+            return n.push(call.align_corners(align));
+        }
+        // MIL's op takes the distance of places from the sizes, which are rounded.
+        let y = computed_axis(n, &x.value, h, Mode::Linear, align)?;
+        return computed_axis(n, &y, w, Mode::Linear, align);
     }
     n.needs(Opset::iOS17, "resizing to a size that is computed")?;
     let mut sizes = n.sizes(&x.value)?;
-    (sizes[2], sizes[3]) = (h.to.clone(), w.to.clone());
+    for (size, a) in sizes[2..].iter_mut().zip([h, w]) {
+        *size = a.to.clone().ok_or_else(|| Refusal::new("has neither sizes nor factors"))?;
+    }
     let shape = n.shape_of_sizes(&sizes)?;
     let sampling = if align { "STRICT_ALIGN_CORNERS" } else { "UNALIGN_CORNERS" };
     n.push(mb::resize(&x.value, shape, 2).interpolation_mode("LINEAR").sampling_mode(sampling))
@@ -209,69 +235,47 @@ fn one_axis(
         let places = n.list(&places)?;
         return slices(n, x, &places, a.axis);
     }
-    let mut matrix = vec![0f32; (from * to) as usize];
-    let mut add = |k: i64, i: i64, weight: f32| matrix[(k.clamp(0, from - 1) * to + i) as usize] += weight;
     // With aligned corners the outermost elements stay (source: ATen's `area_pixel_compute_source_index`).
     let aligned = if to > 1 { (from - 1) as f32 / (to - 1) as f32 } else { 0.0 };
-    for i in 0..to {
-        match mode {
-            Mode::Linear => {
-                let at = if align { i as f32 * aligned } else { ((i as f32 + 0.5) * step - 0.5).max(0.0) };
-                let first = (at as i64).min(from - 1);
-                let part = (at - first as f32).clamp(0.0, 1.0);
-                add(first, i, 1.0 - part);
-                add(first + 1, i, part);
-            }
-            Mode::Smooth(filter) => smooth(filter, i, from, if align { aligned } else { step }, &mut add),
-            _ => {
-                let at = if align { i as f32 * aligned } else { (i as f32 + 0.5) * step - 0.5 };
-                let first = at.floor();
-                for k in -1..=2 {
-                    add(first as i64 + k, i, cubic(at - first - k as f32, -0.75));
-                }
-            }
+    let smooth = matches!(mode, Mode::Smooth(_));
+    let step = f64::from(if align { aligned } else { step });
+    let place = |i: i64| if align && !smooth { i as f64 * step } else { (i as f64 + 0.5) * step - 0.5 };
+    let Some(kernel) = mode.kernel() else { return Err(Refusal::new("the nearest elements are no sums")) };
+    let places: Vec<f64> = (0..to).map(place).collect();
+    n.resize_known(x, a.axis, places.into_iter(), &kernel, 1.0 / step)
+}
+
+/// One dimension, with sizes that only the run knows.
+fn computed_axis(n: &mut Node<'_, '_>, x: &Value, a: &Axis, mode: Mode, align: bool) -> Result<Value, Refusal> {
+    let size = n.scalar_size(&a.from)?;
+    let factor = a.factor.filter(|f| *f > 0.0);
+    let out = match (&a.to, factor) {
+        (Some(to), _) => n.scalar_size(to)?,
+        (None, Some(factor)) => {
+            let factor = n.number(DType::F32, factor)?;
+            n.scaled_size(&size, &factor)?
         }
-    }
-    along(n, x, a.axis, Constant::new([from as usize, to as usize], &matrix)?)
-}
-
-/// The cubic kernel (source: "Cubic convolution interpolation for digital image processing", Keys 1981).
-fn cubic(x: f32, a: f32) -> f32 {
-    let x = x.abs();
-    match x {
-        x if x <= 1.0 => ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0,
-        x if x < 2.0 => (((x - 5.0) * x + 8.0) * x - 4.0) * a,
-        _ => 0.0,
-    }
-}
-
-/// The weights of an element of a smoothed image (source: ATen's `HelperInterpBase::_compute_indices_weights_aa`).
-fn smooth(filter: Filter, i: i64, from: i64, step: f32, add: &mut impl FnMut(i64, i64, f32)) {
-    let reach = if filter == Filter::Linear { 1.0 } else { 2.0 };
-    let wide = step.max(1.0);
-    let (support, center) = (reach * wide, step * (i as f32 + 0.5));
-    let begin = ((center - support + 0.5) as i64).max(0);
-    let end = ((center + support + 0.5) as i64).min(from);
-    let weight = |k: i64| {
-        let x = (k as f32 - center + 0.5) / wide;
-        if filter == Filter::Linear { (1.0 - x.abs()).max(0.0) } else { cubic(x, -0.5) }
+        (None, None) => return Err(Refusal::new("has neither sizes nor factors")),
     };
-    let total: f32 = (begin..end).map(weight).sum();
-    for k in begin..end {
-        add(k, i, weight(k) / total);
+    if matches!((&a.from, &a.to), (Size::Fixed(from), Some(Size::Fixed(to))) if from == to && factor.is_none()) {
+        return Ok(x.clone());
     }
-}
-
-/// The product along a dimension with a matrix `[old, new]`.
-pub(super) fn along(n: &mut Node<'_, '_>, x: &Value, axis: usize, matrix: Constant) -> Result<Value, Refusal> {
-    let matrix = n.constant(matrix);
-    let matrix = n.cast(&matrix, x.dtype().unwrap_or(DType::F32))?;
-    let rank = x.shape().map_or(0, |s| s.rank());
-    let mut perm: Vec<usize> = (0..rank).collect();
-    perm.swap(axis, rank - 1);
-    let turned = n.transpose(x, &perm)?;
-    let y = n.push(mb::matmul(&turned, &matrix))?;
-    n.transpose(&y, &perm)
+    let scale = match factor.filter(|_| !align) {
+        Some(factor) => Scale::Step(n.number(DType::F32, 1.0 / factor)?),
+        None => Scale::Sizes,
+    };
+    let coordinates = match mode {
+        Mode::Nearest => Coordinates::Asymmetric,
+        _ if align => Coordinates::AlignCorners,
+        _ => Coordinates::HalfPixel,
+    };
+    let stretch = Stretch { size, out, scale, part: None };
+    let places = n.places_of(&stretch, coordinates)?;
+    match mode.kernel() {
+        Some(kernel) => n.blend(x, a.axis, &stretch, &places, &kernel),
+        None if mode == Mode::Nearest => n.take_nearest(x, a.axis, &places, Nearest::Floor),
+        None => n.take_nearest(x, a.axis, &places, Nearest::RoundPreferCeil),
+    }
 }
 
 fn grid_sampler(n: &mut Node<'_, '_>) -> Lowered {
