@@ -31,8 +31,8 @@ TIMEOUT_SECONDS = 300
 TOLERANCES = {"fp32": 1e-4, "fp16": 1e-2, "mixed": 1e-2}
 # What f16 cannot hold to that, though no single op is to blame: each of many adds a little. A spectrum, of whose small numbers a logarithm
 # is taken; a detector of faces that finds none, so that its scores are as exact as their logits, to a hundredth; and a detector of
-# text, whose edges are so steep that rounding its input alone moves them by half of what is allowed, and rounding its weights by thrice that.
-F16_AT_MOST = {"nmp": 5e-2, "short": 2e-2, "ch_PP-OCRv4_det_infer": 1.2e-1}
+# text, whose edges are so steep that f16 in its input alone makes a difference of 7e-3, and in its weights alone of 4e-2.
+F16_AT_MOST = {"nmp": 4e-2, "short": 1.5e-2, "ch_PP-OCRv4_det_infer": 1e-1}
 
 
 def png(path):

@@ -268,7 +268,7 @@ impl fmt::Display for Mixed {
                 write!(f, "{n} of {ops} ops stay f32; all in f16 would differ by {all_half:.1e} of the outputs' scale")?
             }
         }
-        write!(f, " ({trials} conversions tried in {})", ms(*time))
+        write!(f, " (conversions tried: {trials}, in {})", ms(*time))
     }
 }
 
