@@ -5,7 +5,7 @@
 
 use mil_core::{graph::Value, mb, types::DType};
 
-use super::{Coordinates, Filter, Kernel, Nearest};
+use super::{Coordinates, Filter, Kernel, Nearest, quotient};
 use crate::import::{Lowering, Refusal};
 
 /// How many times as large an axis becomes: scalars.
@@ -13,7 +13,7 @@ use crate::import::{Lowering, Refusal};
 pub(crate) enum Scale {
     /// The quotient of the sizes.
     Sizes,
-    /// A quotient of other `i32`, since one axis follows another.
+    /// A quotient of other `i32`, small ones or the sizes of another axis.
     Ratio(Value, Value),
     /// An `f32`.
     Factor(Value),
@@ -397,11 +397,115 @@ impl Lowering {
         Ok(all)
     }
 
-    /// The size of what a factor, a scalar `f32`, makes of a size: rounded down.
-    pub(crate) fn scaled_size(&mut self, size: &Value, factor: &Value) -> Result<Value, Refusal> {
-        let size = self.cast(size, DType::F32)?;
-        let out = self.push(mb::mul(&size, factor))?;
+    /// An axis of this size resized by a factor that is a scalar `f32`. The new size is rounded down.
+    pub(crate) fn stretch_by(&mut self, size: Value, factor: Value) -> Result<Stretch, Refusal> {
+        let wide = self.cast(&size, DType::F32)?;
+        let out = self.push(mb::mul(&wide, &factor))?;
         let out = self.push(mb::floor(&out))?;
-        self.cast(&out, DType::I32)
+        Ok(Stretch { size, out: self.cast(&out, DType::I32)?, scale: Scale::Factor(factor), part: None })
+    }
+
+    /// An axis of this size resized by a factor that is known: by integers, if it is a quotient of small ones. If the factor `is_exact`,
+    /// the new size is what the product with this very number is rounded down to.
+    pub(crate) fn stretch_by_known(&mut self, size: Value, factor: f64, is_exact: bool) -> Result<Stretch, Refusal> {
+        if !(factor > 0.0 && factor.is_finite()) {
+            return Err(Refusal::new(format!("resizes by a factor of {factor}")));
+        }
+        let Some([up, down]) = quotient(factor) else {
+            let value = self.number(DType::F32, factor)?;
+            let stretch = self.stretch_by(size, value)?;
+            // Rounded once.
+            let step = self.number(DType::F32, 1.0 / factor)?;
+            return Ok(Stretch { scale: Scale::Step(step), ..stretch });
+        };
+        let out = self.push(mb::mul(&size, up))?;
+        let less = is_exact && factor < up as f64 / down as f64;
+        let out = if less { self.push(mb::sub(&out, 1))? } else { out };
+        let out = self.push(mb::floor_div(&out, down))?;
+        let (up, down) = (self.number(DType::I32, up as f64)?, self.number(DType::I32, down as f64)?);
+        Ok(Stretch { size, out, scale: Scale::Ratio(up, down), part: None })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mil_core::types::Opset;
+
+    use super::*;
+
+    fn int(l: &mut Lowering, n: i64) -> Value {
+        l.number(DType::I32, n as f64).unwrap()
+    }
+
+    fn numbers(v: &Value) -> Vec<f64> {
+        let c = v.known().and_then(|k| k.constant()).unwrap();
+        c.floats().or_else(|| Some(c.ints()?.into_iter().map(|n| n as f64).collect())).unwrap()
+    }
+
+    /// Computed at once, since all is known.
+    #[test]
+    fn what_is_computed_is_what_a_matrix_gives() {
+        let x = [3.0f32, -1.0, 4.0, 1.5, -5.0, 9.0, 2.0];
+        for size in [1, 2, 5, 7] {
+            for out in [1, 3, 4, 8] {
+                for filter in [Filter::Linear, Filter::Cubic(-0.75)] {
+                    for (antialias, exclude_outside) in [(false, false), (true, false), (false, true), (true, true)] {
+                        let kernel = Kernel { filter, antialias, exclude_outside };
+                        let mut l = Lowering::new(Opset::iOS15);
+                        let x = l.constant(mil_core::ir::Constant::vector(&x[..size]));
+                        let (from, to) = (int(&mut l, size as i64), int(&mut l, out as i64));
+                        let s = Stretch { size: from, out: to, scale: Scale::Sizes, part: None };
+                        let places = l.places_of(&s, Coordinates::HalfPixel).unwrap();
+                        let y = l.blend(&x, 0, &s, &places, &kernel).unwrap();
+                        let scale = out as f64 / size as f64;
+                        let places = (0..out).map(|i| (i as f64 + 0.5) / scale - 0.5);
+                        let wanted = l.resize_known(&x, 0, places, &kernel, scale).unwrap();
+                        let same = numbers(&y).into_iter().zip(numbers(&wanted)).all(|(a, b)| (a - b).abs() < 1e-5);
+                        assert!(same, "{kernel:?} {size} {out}: {:?} {:?}", numbers(&y), numbers(&wanted));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn halves_go_where_the_mode_says() {
+        let mut l = Lowering::new(Opset::iOS15);
+        let x = l.ints(&[0, 1, 2, 3]).unwrap();
+        let (size, out) = (int(&mut l, 4), int(&mut l, 2));
+        let half = l.number(DType::F32, 0.5).unwrap();
+        let exact = Stretch { size: size.clone(), out, scale: Scale::Sizes, part: None };
+        let float = l.stretch_by(size.clone(), half).unwrap();
+        let known = l.stretch_by_known(size, 0.5, true).unwrap();
+        for s in [exact, float, known] {
+            let places = l.places_of(&s, Coordinates::HalfPixel).unwrap();
+            let mut nearest = |mode| numbers(&l.take_nearest(&x, 0, &places, mode).unwrap());
+            assert_eq!(nearest(Nearest::RoundPreferFloor), [0.0, 2.0]);
+            assert_eq!(nearest(Nearest::RoundPreferCeil), [1.0, 3.0]);
+            assert_eq!((nearest(Nearest::Floor), nearest(Nearest::Ceil)), (vec![0.0, 2.0], vec![1.0, 3.0]));
+        }
+    }
+
+    #[test]
+    fn sizes_are_rounded_down_exactly() {
+        let mut l = Lowering::new(Opset::iOS15);
+        let ten = int(&mut l, 10);
+        // 0.7 in `f32` is a little less than 0.7.
+        for (factor, is_exact, wanted) in [(0.7f32.into(), true, 6.0), (0.7, false, 7.0), (1.25, true, 12.0)] {
+            let s = l.stretch_by_known(ten.clone(), factor, is_exact).unwrap();
+            assert_eq!(numbers(&s.out), [wanted]);
+        }
+        assert!(l.stretch_by_known(ten, 0.0, true).is_err());
+    }
+
+    #[test]
+    fn the_ratio_of_an_image_is_kept() {
+        let mut l = Lowering::new(Opset::iOS15);
+        let sizes = [(4, 8), (6, 9)].map(|(size, wanted)| (int(&mut l, size), int(&mut l, wanted)));
+        for (smallest, wanted) in [(true, [6.0, 9.0]), (false, [8.0, 12.0])] {
+            let all = l.keep_ratio(&sizes, smallest).unwrap();
+            let out: Vec<f64> = all.iter().flat_map(|s| numbers(&s.out)).collect();
+            assert_eq!(out, wanted);
+        }
     }
 }

@@ -25,6 +25,30 @@ impl Coordinates {
     }
 }
 
+/// A factor as a quotient of small integers that `f32` does not tell from it.
+fn quotient(factor: f64) -> Option<[i64; 2]> {
+    const MOST: i64 = 1 << 10;
+    let [mut p, mut q] = [[1i64, 0], [0, 1]];
+    let mut rest = factor;
+    // The convergents of its continued fraction, of which the denominators grow as Fibonacci's numbers at least.
+    for _ in 0..16 {
+        let whole = rest.floor();
+        if !(0.0..=MOST as f64).contains(&whole) {
+            return None;
+        }
+        p = [whole as i64 * p[0] + p[1], p[0]];
+        q = [whole as i64 * q[0] + q[1], q[0]];
+        if p[0] > MOST || q[0] > MOST {
+            return None;
+        }
+        if p[0] > 0 && (p[0] as f64 / q[0] as f64 / factor - 1.0).abs() < f64::from(f32::EPSILON) / 2.0 {
+            return Some([p[0], q[0]]);
+        }
+        rest = 1.0 / (rest - whole);
+    }
+    None
+}
+
 /// Which element is nearest to a point between two.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Nearest {
@@ -71,4 +95,21 @@ pub(crate) struct Kernel {
     pub(crate) antialias: bool,
     /// Whether elements outside take no part; else they are copies of the outermost.
     pub(crate) exclude_outside: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn factors_are_quotients() {
+        for (factor, [p, q]) in
+            [(2.0, [2, 1]), (1.7, [17, 10]), (0.3f32.into(), [3, 10]), (1.0 / 3.0, [1, 3]), (1e-3, [1, 1000])]
+        {
+            assert_eq!(quotient(factor), Some([p, q]));
+        }
+        for factor in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e9, 1e-9, std::f64::consts::PI] {
+            assert_eq!(quotient(factor), None, "{factor}");
+        }
+    }
 }

@@ -6,32 +6,30 @@ use super::{Entry, Lowered, Node};
 use crate::import::{Cut, Refusal, Size, Tensor};
 
 pub(super) const OPS: &[Entry] = &[Entry::new("Pad", pad)
-    .but("computed amounts, but with mode `constant`; a size that is not known, with mode `wrap`")];
+    .but("axes of which the number is not known; computed amounts that are negative, with mode `constant`")];
 
 fn pad(n: &mut Node<'_, '_>) -> Lowered {
     let x = n.input(0)?;
     let rank = x.rank();
     let mode = n.string_or("mode", "constant")?;
-    let axes: Vec<usize> = match n.known_ints(3, "axes")? {
-        Some(axes) => {
+    if !["constant", "reflect", "edge", "wrap"].contains(&&mode[..]) {
+        return Err(Refusal::new(format!("its mode `{}` is none that ONNX has", mode.escape_debug())));
+    }
+    let named = n.optional(3)?;
+    let axes: Option<Vec<usize>> = match named.as_ref().map(Tensor::ints) {
+        Some(Some(axes)) => {
             n.axes(&axes, rank)?;
-            axes.iter().map(|a| x.axis(*a)).collect::<Result<_, _>>()?
+            Some(axes.iter().map(|a| x.axis(*a)).collect::<Result<_, _>>()?)
         }
-        None => (0..rank).collect(),
+        Some(None) => None,
+        None => Some((0..rank).collect()),
     };
-    let said = n.ints_attr("pads")?;
-    let amounts = match &said {
-        Some(pads) => pads.clone(),
-        None => {
-            let pads = n.input(1)?;
-            match pads.ints() {
-                Some(pads) => pads,
-                None if mode == "constant" && pads.size(0) == Some(2 * axes.len()) => {
-                    return computed(n, &x, &pads, &axes);
-                }
-                None => return Err(n.must_be_known(1, "amounts")),
-            }
-        }
+    let pads = match n.ints_attr("pads")? {
+        Some(pads) => Tensor::new(n.ints(&pads)?, DType::I64),
+        None => n.input(1)?,
+    };
+    let (Some(amounts), Some(axes)) = (pads.ints(), &axes) else {
+        return computed(n, &x, &pads, axes.as_deref(), named.as_ref(), &mode);
     };
     if amounts.len() != 2 * axes.len() {
         return Err(Refusal::new(format!("has {} amounts for {} axes", amounts.len(), axes.len())));
@@ -51,11 +49,7 @@ fn pad(n: &mut Node<'_, '_>) -> Lowered {
         (*before, *after) = ((*before).max(0), (*after).max(0));
     }
     let y = n.cut(&x.value, &cuts)?;
-    let y = match &mode[..] {
-        "constant" => constant(n, &y, &border)?,
-        "reflect" | "edge" | "wrap" => mirrored(n, &y, &border, &mode)?,
-        _ => return Err(Refusal::new(format!("its mode `{mode}` is none that ONNX has"))),
-    };
+    let y = if mode == "constant" { constant(n, &y, &border)? } else { mirrored(n, &y, &border, &mode)? };
     n.one(y, x.dtype)
 }
 
@@ -100,11 +94,57 @@ fn constant(n: &mut Node<'_, '_>, x: &Value, border: &[[i64; 2]]) -> Result<Valu
     Ok(y)
 }
 
-/// Amounts that only the run knows. MIL takes none that are negative.
-fn computed(n: &mut Node<'_, '_>, x: &Tensor, pads: &Tensor, axes: &[usize]) -> Lowered {
-    let value = filler(n, DType::F32)?;
-    let number = value.known().and_then(|k| k.constant()).and_then(Constant::number);
-    let number = number.ok_or_else(|| n.must_be_known(2, "constant value"))?;
+/// Amounts or axes that only the run knows.
+fn computed(
+    n: &mut Node<'_, '_>,
+    x: &Tensor,
+    pads: &Tensor,
+    axes: Option<&[usize]>,
+    named: Option<&Tensor>,
+    mode: &str,
+) -> Lowered {
+    let count = axes.map(<[usize]>::len).or(named.and_then(|axes| axes.size(0)));
+    let Some(count) = count else { return Err(n.must_be_known(3, "number of axes")) };
+    match pads.size(0).filter(|_| pads.rank() == 1) {
+        Some(size) if size == 2 * count => {}
+        Some(size) => return Err(Refusal::new(format!("has {size} amounts for {count} axes"))),
+        None => return Err(n.must_be_known(1, "number of amounts")),
+    }
+    let dtype = x.value.dtype().unwrap_or(DType::F32);
+    let value = if mode == "constant" { Some(filler(n, dtype)?) } else { None };
+    let number = value.as_ref().and_then(|v| v.known()).and_then(|k| k.constant()).and_then(Constant::number);
+    if let (Some(number), Some(axes)) = (number, axes) {
+        return padded(n, x, pads, axes, number);
+    }
+    let half = count as i64;
+    let befores = n.push(mb::slice_by_index(&pads.value, [0], [half]))?;
+    let afters = n.push(mb::slice_by_index(&pads.value, [half], [2 * half]))?;
+    let zero = n.number(DType::I32, 0.0)?;
+    let mut y = x.value.clone();
+    for axis in 0..x.rank() {
+        let [before, after] = match (axes, named) {
+            (Some(axes), _) => {
+                let Some(at) = axes.iter().position(|a| *a == axis) else { continue };
+                [n.scalar_at(&befores, at)?, n.scalar_at(&afters, at)?]
+            }
+            (None, Some(named)) => {
+                n.said_of_axis(axis, x.rank(), &named.value, [(&befores, &zero), (&afters, &zero)])?
+            }
+            (None, None) => continue,
+        };
+        y = match &value {
+            Some(value) => {
+                let [first, end] = borders(n, &y, axis, [&before, &after])?;
+                n.window(&y, axis, [&first, &end], value)?
+            }
+            None => mirrored_axis(n, &y, axis, [&before, &after], mode)?,
+        };
+    }
+    n.one(y, x.dtype)
+}
+
+/// MIL's own op with computed amounts, of which none may be negative.
+fn padded(n: &mut Node<'_, '_>, x: &Tensor, pads: &Tensor, axes: &[usize], number: f64) -> Lowered {
     let mut amounts = vec![Size::Fixed(0); 2 * x.rank()];
     for (i, axis) in axes.iter().enumerate() {
         amounts[2 * axis] = n.element(&pads.value, i)?;
@@ -115,6 +155,39 @@ fn computed(n: &mut Node<'_, '_>, x: &Tensor, pads: &Tensor, axes: &[usize]) -> 
     let y = n.push(mb::pad(&float, amounts).constant_val(number))?;
     let y = n.cast(&y, x.value.dtype().unwrap_or(DType::F32))?;
     n.one(y, x.dtype)
+}
+
+/// The place of the first element of a padded axis, and the end of its places.
+fn borders(n: &mut Node<'_, '_>, x: &Value, axis: usize, amounts: [&Value; 2]) -> Result<[Value; 2], Refusal> {
+    let [before, after] = amounts;
+    let size = n.scalar_size_of(x, axis)?;
+    Ok([n.push(mb::sub(0, before))?, n.push(mb::add(&size, after))?])
+}
+
+/// An axis with borders of which only the run knows the amounts, or its size.
+fn mirrored_axis(
+    n: &mut Node<'_, '_>,
+    x: &Value,
+    axis: usize,
+    amounts: [&Value; 2],
+    mode: &str,
+) -> Result<Value, Refusal> {
+    let size = n.scalar_size_of(x, axis)?;
+    let [first, end] = borders(n, x, axis, amounts)?;
+    let places = n.push(mb::range_1d(&end, &first, 1))?;
+    let places = match mode {
+        "edge" => n.within(&places, &size)?,
+        "wrap" => n.push(mb::mod_(&places, &size))?,
+        _ => {
+            let period = n.push(mb::sub(&size, 1))?;
+            let period = n.push(mb::mul(&period, 2))?;
+            let period = n.push(mb::maximum(&period, 1))?;
+            let there = n.push(mb::mod_(&places, &period))?;
+            let back = n.push(mb::sub(&period, &there))?;
+            n.push(mb::minimum(&there, &back))?
+        }
+    };
+    n.elements(x, axis, &places)
 }
 
 /// Borders that are made of what is inside: MIL's own op where it can, else the elements by their places.
@@ -135,10 +208,14 @@ fn mirrored(n: &mut Node<'_, '_>, x: &Value, border: &[[i64; 2]], mode: &str) ->
     }
     let mut y = x.clone();
     for (axis, [before, after]) in border.iter().enumerate().filter(|(_, b)| **b != [0, 0]) {
-        let Some(size) = sizes[axis].filter(|s| *s > 0) else {
-            return Err(Refusal::new(format!("the size {axis} of {} is not known, for mode `{mode}`", x.ty()))
-                .remedy("fix the sizes of inputs with `--input NAME=..`"));
+        let Some(size) = sizes[axis] else {
+            let (before, after) = (n.number(DType::I32, *before as f64)?, n.number(DType::I32, *after as f64)?);
+            y = mirrored_axis(n, &y, axis, [&before, &after], mode)?;
+            continue;
         };
+        if size == 0 {
+            return Err(Refusal::new(format!("mode `{mode}` has nothing to copy: {}", x.ty())));
+        }
         if before.saturating_add(*after).saturating_add(size) > 1 << 24 {
             return Err(Refusal::new(format!("pads by {before} and {after}")));
         }
@@ -164,7 +241,23 @@ fn source(i: i64, size: i64, mode: &str) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::testing::OneNode, *};
+
+    #[test]
+    fn amounts_may_be_computed() {
+        let node = |mode, axes: Option<i64>| {
+            let node = OneNode::new("Pad", &["y"]).input("x", &[2, -1]).integers("pads", &[2]).without();
+            let node = node.string("mode", mode);
+            if let Some(count) = axes { node.integers("axes", &[count]) } else { node.constant_integers("axes", &[1]) }
+        };
+        assert!(node("constant", None).ops().contains(&"pad"));
+        for (mode, axes) in [("constant", Some(1)), ("reflect", None), ("edge", Some(1)), ("wrap", None)] {
+            let ops = node(mode, axes).ops();
+            assert!(ops.contains(&"gather") && !ops.contains(&"pad"), "{mode}: {ops:?}");
+        }
+        assert!(node("edge", Some(2)).refusal().contains("2 amounts for 2 axes"));
+        assert!(node("edge", Some(-1)).refusal().contains("number of axes"));
+    }
 
     #[test]
     fn mirrors_repeat() {

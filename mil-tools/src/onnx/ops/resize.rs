@@ -17,8 +17,7 @@ use crate::import::{
     resize::{Coordinates, Nearest, Scale, Stretch},
 };
 
-const LIMITS: &str = "as many scales or sizes as can be told beforehand; with scales that are computed, places are of the precision that \
-     the program is given";
+const LIMITS: &str = "scales or sizes of which the number is not known";
 
 pub(super) const OPS: &[Entry] =
     &[Entry::new("Resize", resize).but(LIMITS), Entry::new("Upsample", resize).but(LIMITS)];
@@ -419,15 +418,23 @@ fn computed(n: &mut Node<'_, '_>, x: &Tensor, request: &Request) -> Result<Value
     for wish in &request.wishes {
         let size = n.scalar_size_of(&x.value, wish.axis)?;
         let said = n.scalar_at(&request.list, wish.at)?;
-        let (out, scale) = match request.scales {
-            true => (n.scaled_size(&size, &said)?, Scale::Factor(said)),
-            false => (said, Scale::Sizes),
+        let mut stretch = match (&wish.wanted, request.scales) {
+            (Wanted::Scale(scale), _) => n.stretch_by_known(size, *scale, true)?,
+            (_, true) => {
+                n.warn(
+                    "`Resize` has scales that are computed: places beyond 1024 are not exact in f16. Give sizes instead, or use \
+                     `--precision fp32`"
+                        .into(),
+                );
+                n.stretch_by(size, said)?
+            }
+            (_, false) => Stretch { size, out: said, scale: Scale::Sizes, part: None },
         };
-        let part = match &request.roi {
+        stretch.part = match &request.roi {
             Some(roi) => Some([n.scalar_at(roi, wish.at)?, n.scalar_at(roi, request.axes.len() + wish.at)?]),
             None => None,
         };
-        stretches.push(Stretch { size, out, scale, part });
+        stretches.push(stretch);
     }
     if rule.keep_aspect_ratio {
         let sizes: Vec<(Value, Value)> = stretches.iter().map(|s| (s.size.clone(), s.out.clone())).collect();
@@ -480,6 +487,28 @@ mod tests {
         assert_eq!(linear(resize(&[1, 3, 8, 8], [1.5, 2.0]), "pytorch_half_pixel"), ["resize_bilinear"]);
         // Not whole: 7.5 elements become 7.
         assert_eq!(linear(resize(&[1, 3, 5, 8], [1.5, 1.0]), "half_pixel"), ["matmul"]);
+    }
+
+    #[test]
+    fn computed_sizes_become_arithmetic() {
+        let sizes = |mode: &str, coordinates: &str| {
+            let node = OneNode::new("Resize", &["y"]).input("x", &[1, 3, -1, -1]).without().without();
+            let node = node.integers("sizes", &[2]).ints("axes", &[2, 3]).string("mode", mode);
+            node.string("coordinate_transformation_mode", coordinates).ops()
+        };
+        // MIL's own op, from iOS17.
+        assert_eq!(sizes("linear", "half_pixel"), ["resize"]);
+        for (mode, taps) in [("nearest", 1), ("cubic", 4)] {
+            let ops = sizes(mode, "half_pixel");
+            assert_eq!(ops.iter().filter(|op| **op == "gather").count(), 2 * taps, "{ops:?}");
+            // Places stay integers.
+            assert!(ops.contains(&"floor_div") && !ops.contains(&"floor"), "{ops:?}");
+        }
+        // A factor that is a quotient of small integers.
+        let ops = resize(&[1, 3, -1, 8], [1.6, 1.0]).ops();
+        assert!(ops.contains(&"gather") && !ops.contains(&"floor") && !ops.contains(&"real_div"), "{ops:?}");
+        let antialias = resize(&[1, 3, 8, -1], [1.0, 0.3]).string("mode", "linear").int("antialias", 1).ops();
+        assert!(antialias.contains(&"matmul") && !antialias.contains(&"gather"), "{antialias:?}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::import::{Cut, Refusal, Size, Tensor};
 pub(super) const OPS: &[Entry] = &[
     Entry::new("CenterCropPad", center_crop_pad),
     Entry::new("Slice", slice).but(
-        "as many axes as can be told beforehand, and, without steps, slices that turn out empty when the model runs",
+        "axes of which the number is not known, and, without steps, slices that turn out empty when the model runs",
     ),
 ];
 
@@ -156,4 +156,24 @@ fn center_crop_pad(n: &mut Node<'_, '_>) -> Lowered {
         }
     }
     n.one(y, x.dtype)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::OneNode;
+
+    #[test]
+    fn axes_and_steps_may_be_computed() {
+        let node =
+            || OneNode::new("Slice", &["y"]).input("x", &[2, -1]).integers("starts", &[1]).integers("ends", &[1]);
+        assert_eq!(node().ops().last(), Some(&"slice_by_index"));
+        let ops = node().integers("axes", &[1]).ops();
+        assert!(ops.last() == Some(&"slice_by_index") && !ops.contains(&"gather"), "{ops:?}");
+        let gathers = |node: OneNode| node.ops().into_iter().filter(|op| *op == "gather").count();
+        assert_eq!(gathers(node().integers("axes", &[1]).integers("steps", &[1])), 2);
+        assert_eq!(gathers(node().constant_integers("axes", &[1]).integers("steps", &[1])), 1);
+        assert!(node().integers("axes", &[2]).refusal().contains("as many starts as ends"));
+        let node = OneNode::new("Slice", &["y"]).input("x", &[2]).integers("starts", &[-1]).integers("ends", &[-1]);
+        assert!(node.refusal().contains("--constant starts=.."));
+    }
 }

@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// A model of one node, of opset 18. Its tensors are of `f32`, its constants all ones.
+/// A model of one node, of opset 18. Its tensors are of `f32` but where they are said to be integers, of `i64`.
 pub(super) struct OneNode {
     node: NodeProto,
     graph: GraphProto,
@@ -27,11 +27,20 @@ impl OneNode {
     }
 
     /// An input of the model; a size of -1 is not known.
-    pub(super) fn input(mut self, name: &str, sizes: &[i64]) -> OneNode {
+    pub(super) fn input(self, name: &str, sizes: &[i64]) -> OneNode {
+        self.input_of(1, name, sizes)
+    }
+
+    /// An input of `i64`.
+    pub(super) fn integers(self, name: &str, sizes: &[i64]) -> OneNode {
+        self.input_of(7, name, sizes)
+    }
+
+    fn input_of(mut self, elem_type: i32, name: &str, sizes: &[i64]) -> OneNode {
         let dim =
             |n: &i64| Dimension { value: (*n >= 0).then_some(dimension::Value::DimValue(*n)), ..Dimension::default() };
         let shape = Some(TensorShapeProto { dim: sizes.iter().map(dim).collect() });
-        let tensor = type_proto::Tensor { elem_type: 1, shape };
+        let tensor = type_proto::Tensor { elem_type, shape };
         let r#type = Some(TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..TypeProto::default() });
         self.node.input.push(name.into());
         self.graph.input.push(ValueInfoProto { name: name.into(), r#type, ..ValueInfoProto::default() });
@@ -50,6 +59,20 @@ impl OneNode {
             dims: sizes.to_vec(),
             data_type: 1,
             float_data: values.to_vec(),
+            ..TensorProto::default()
+        };
+        self.node.input.push(name.into());
+        self.graph.initializer.push(tensor);
+        self
+    }
+
+    /// A constant list of `i64`.
+    pub(super) fn constant_integers(mut self, name: &str, values: &[i64]) -> OneNode {
+        let tensor = TensorProto {
+            name: name.into(),
+            dims: vec![values.len() as i64],
+            data_type: 7,
+            int64_data: values.to_vec(),
             ..TensorProto::default()
         };
         self.node.input.push(name.into());

@@ -3,11 +3,7 @@
 //! Sizes that are known are resized by MIL's ops where these compute the same, and else along one dimension after the other: by
 //! indices, or by a product with a matrix of weights. Where only the run knows sizes, it computes places and weights.
 
-use mil_core::{
-    graph::Value,
-    mb,
-    types::{DType, Opset},
-};
+use mil_core::{graph::Value, mb, types::Opset};
 
 use super::{Entry, Lowered, Node, gather::slices};
 use crate::{
@@ -249,27 +245,25 @@ fn one_axis(
 fn computed_axis(n: &mut Node<'_, '_>, x: &Value, a: &Axis, mode: Mode, align: bool) -> Result<Value, Refusal> {
     let size = n.scalar_size(&a.from)?;
     let factor = a.factor.filter(|f| *f > 0.0);
-    let out = match (&a.to, factor) {
-        (Some(to), _) => n.scalar_size(to)?,
-        (None, Some(factor)) => {
-            let factor = n.number(DType::F32, factor)?;
-            n.scaled_size(&size, &factor)?
-        }
-        (None, None) => return Err(Refusal::new("has neither sizes nor factors")),
-    };
     if matches!((&a.from, &a.to), (Size::Fixed(from), Some(Size::Fixed(to))) if from == to && factor.is_none()) {
         return Ok(x.clone());
     }
-    let scale = match factor.filter(|_| !align) {
-        Some(factor) => Scale::Step(n.number(DType::F32, 1.0 / factor)?),
-        None => Scale::Sizes,
+    let mut stretch = match (factor, &a.to) {
+        (Some(factor), _) => n.stretch_by_known(size, factor, false)?,
+        (None, Some(to)) => Stretch { out: n.scalar_size(to)?, size, scale: Scale::Sizes, part: None },
+        (None, None) => return Err(Refusal::new("has neither sizes nor factors")),
     };
+    if let (Some(_), Some(to)) = (factor, &a.to) {
+        stretch.out = n.scalar_size(to)?;
+    }
+    if align {
+        stretch.scale = Scale::Sizes;
+    }
     let coordinates = match mode {
         Mode::Nearest => Coordinates::Asymmetric,
         _ if align => Coordinates::AlignCorners,
         _ => Coordinates::HalfPixel,
     };
-    let stretch = Stretch { size, out, scale, part: None };
     let places = n.places_of(&stretch, coordinates)?;
     match mode.kernel() {
         Some(kernel) => n.blend(x, a.axis, &stretch, &places, &kernel),
