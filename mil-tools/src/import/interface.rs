@@ -85,6 +85,11 @@ impl<'a> Interface<'a> {
             }
             return Ok(Tensor::new(l.constant(frozen(name, carried, &shape, numbers)?), dtype));
         }
+        if carried == DType::I32 && shape.rank() == 1 && shape.fixed().is_some_and(|s| s == [0]) {
+            // A list of no axes or sizes says what it says, and Core ML has no inputs like it.
+            l.warn(format!("the input `{name}` has no elements: it is left out"));
+            return Ok(Tensor::new(l.constant(frozen(name, carried, &shape, &[])?), dtype));
+        }
         let called = self.name_of_input(name)?;
         self.inputs.push(name.to_string());
         let pixels = self.pixels(name, &shape)?;

@@ -18,7 +18,8 @@ around as they do in ONNX), of `bool` bool. Integers of 4 and 2 bits and floats 
 optionals and sparse tensors have no place in MIL. Weights in other files are found beside the model; functions of the model are inlined.
 
 What MIL must know when the model is built (axes, shapes, weights of most ops) must be constant in the model, or follow from constants
-and shapes; an input of the model is made constant with `--constant NAME=NUMBERS`.
+and shapes; an input of the model is made constant with `--constant NAME=NUMBERS`. An input that is a list of no integers is left
+out, since Core ML has no inputs without elements.
 
 ";
 

@@ -8,7 +8,6 @@ use crate::import::{Refusal, Tensor, literal};
 pub(super) const OPS: &[Entry] = &[
     Entry::new("Celu", celu),
     Entry::new("Clip", clip),
-    Entry::new("Dropout", dropout).but("in training mode a seed gives other numbers than elsewhere"),
     Entry::new("Elu", elu),
     Entry::new("Gelu", gelu),
     Entry::new("HardSigmoid", hard_sigmoid),
@@ -260,49 +259,6 @@ fn clip_end(n: &mut Node<'_, '_>, i: usize) -> Result<End, Refusal> {
             _ => End::Computed(t.value),
         },
     })
-}
-
-/// Nothing, unless it is told that the model is trained while it runs.
-fn dropout(n: &mut Node<'_, '_>) -> Lowered {
-    let x = n.input(0)?;
-    let mut training = false;
-    if n.opset >= 12
-        && let Some(t) = n.optional(2)?
-    {
-        training = t.ints().ok_or_else(|| n.must_be_known(2, "training mode"))?.first() == Some(&1);
-    }
-    // Before opset 10 the mask is of the data's dtype.
-    let mask_dtype = if n.opset < 10 { x.dtype } else { DType::Bool };
-    let mask_carrier = if n.opset < 10 { x.value.dtype().unwrap_or(DType::F32) } else { DType::Bool };
-    if training {
-        let ratio = n.known_numbers(1, "ratio")?.and_then(|r| r.first().copied()).unwrap_or(0.5);
-        if ratio > 0.0 && ratio < 1.0 {
-            n.warn("a `Dropout` in training mode draws random numbers each time the model runs".into());
-            let dtype = x.value.dtype().unwrap_or(DType::F32);
-            let sizes = n.sizes(&x.value)?;
-            let shape = n.shape_of_sizes(&sizes)?;
-            let kept = literal(dtype, 1.0 - ratio).constant(dtype)?;
-            let seed = n.int("seed")?.map_or(-1, |s| s & 0x7fff_ffff);
-            let drawn = n.push(mb::random_bernoulli(shape).prob(kept).seed(seed))?;
-            let scaled = n.push(mb::mul(&x.value, 1.0 / (1.0 - ratio)))?;
-            let y = n.push(mb::mul(&scaled, &drawn))?;
-            let mut outputs = vec![Tensor::new(y, x.dtype)];
-            if n.has_output(1) {
-                let mask = n.cast(&drawn, DType::Bool)?;
-                outputs.push(Tensor::new(mask, DType::Bool));
-            }
-            return Ok(outputs);
-        }
-        if ratio != 0.0 {
-            return Err(Refusal::new(format!("its ratio is {ratio}, which is not within 0 and 1")));
-        }
-    }
-    let mut outputs = vec![x.clone()];
-    if n.has_output(1) {
-        let mask = n.filled_like(&x.value, mask_carrier, 1.0)?;
-        outputs.push(Tensor::new(mask, mask_dtype));
-    }
-    Ok(outputs)
 }
 
 #[cfg(test)]

@@ -8,10 +8,12 @@ mod activation;
 mod attention;
 mod bitwise;
 mod cast;
+mod col2im;
 mod compare;
 mod control;
 mod conv;
 mod determinant;
+mod dropout;
 mod einsum;
 mod elementwise_binary;
 mod elementwise_unary;
@@ -57,10 +59,12 @@ const FILES: &[&[Entry]] = &[
     attention::OPS,
     bitwise::OPS,
     cast::OPS,
+    col2im::OPS,
     compare::OPS,
     control::OPS,
     conv::OPS,
     determinant::OPS,
+    dropout::OPS,
     einsum::OPS,
     elementwise_binary::OPS,
     elementwise_unary::OPS,

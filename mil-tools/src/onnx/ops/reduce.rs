@@ -196,6 +196,16 @@ mod tests {
     }
 
     #[test]
+    fn an_input_of_no_axes_is_left_out() {
+        let net = Net::new(18).input("x", F32, &[2, 3]).input("axes", I64, &[0]);
+        let program = net.node("ReduceMean", "x axes", "y", &[]).import("y").unwrap();
+        let f = program.main().unwrap();
+        let inputs: Vec<_> = f.inputs.iter().map(|v| f.value(*v).name.clone()).collect();
+        assert_eq!(inputs, ["x"]);
+        assert!(f.walk().into_iter().any(|op| f.op(op).def.name == "reduce_mean"));
+    }
+
+    #[test]
     fn no_axes_may_mean_none() {
         let x = || Constant::vector(&[-1f32, 2.0]);
         let net = |op| Net::new(18).constant("x", x()).node(op, "x", "y", &[int("noop_with_empty_axes", 1)]);

@@ -6,7 +6,7 @@ use super::{Entry, Lowered, Node, gather};
 use crate::import::{Refusal, Size, Tensor};
 
 pub(super) const OPS: &[Entry] = &[
-    Entry::new("MaxUnpool", max_unpool).but("an output shape that is computed, or sizes that are not known"),
+    Entry::new("MaxUnpool", max_unpool).but("sizes that are not known"),
     Entry::new("OneHot", one_hot),
     Entry::new("Scatter", scatter_elements),
     Entry::new("ScatterElements", scatter_elements),
@@ -126,7 +126,13 @@ fn max_unpool(n: &mut Node<'_, '_>) -> Lowered {
         let size = size.and_then(|s| s.checked_sub(pads[i].checked_add(pads[rank + i])?)?.checked_add(kernel[i]));
         inferred[i + 2] = size.filter(|s| *s > 0).ok_or_else(|| Refusal::new("its output would be empty"))?;
     }
-    let shape = n.known_ints(2, "output shape")?.unwrap_or_else(|| inferred.clone());
+    let shape = match n.optional(2)? {
+        Some(t) => match t.ints() {
+            Some(shape) => shape,
+            None => return unpooled_in(n, &x, &places, &t, &inferred),
+        },
+        None => inferred.clone(),
+    };
     if shape.len() != inferred.len() || shape.iter().zip(&inferred).any(|(wanted, have)| wanted < have) {
         return Err(Refusal::new(format!("its output shape {shape:?} does not hold {inferred:?}")));
     }
@@ -141,5 +147,33 @@ fn max_unpool(n: &mut Node<'_, '_>) -> Lowered {
         let border: Vec<i64> = shape.iter().zip(&inferred).flat_map(|(wanted, have)| [0, wanted - have]).collect();
         y = n.push(mb::pad(&y, border))?;
     }
+    n.one(y, x.dtype)
+}
+
+/// In a shape that is known when the model runs: a place in what the pooling implies becomes one there.
+fn unpooled_in(n: &mut Node<'_, '_>, x: &Tensor, places: &Tensor, shape: &Tensor, inferred: &[i64]) -> Lowered {
+    if shape.size(0) != Some(inferred.len()) {
+        return Err(n.must_be_known(2, "number of output sizes"));
+    }
+    let wanted = (0..inferred.len()).map(|i| n.element(&shape.value, i)).collect::<Result<Vec<_>, _>>()?;
+    let (flat, mut rest) = (n.reshape(&x.value, &[Size::Fixed(-1)])?, n.reshape(&places.value, &[Size::Fixed(-1)])?);
+    let mut place: Option<Value> = None;
+    // From the last dimension on, whose elements are side by side.
+    for (i, size) in inferred.iter().enumerate().rev() {
+        let mut at = n.push(mb::mod_(&rest, *size))?;
+        rest = n.push(mb::floor_div(&rest, *size))?;
+        let inner = n.product(&wanted[i + 1..])?;
+        let inner = n.scalar_size(&inner)?;
+        at = n.push(mb::mul(&at, &inner))?;
+        place = Some(match place {
+            Some(sum) => n.push(mb::add(&sum, &at))?,
+            None => at,
+        });
+    }
+    let Some(place) = place else { return Err(Refusal::new("its output has no dimensions")) };
+    let count = n.product(&wanted)?;
+    let empty = n.filled(&[count], x.value.dtype().unwrap_or(DType::F32), 0.0)?;
+    let y = n.push(mb::scatter(&empty, &place, &flat).axis(0i64).mode("update"))?;
+    let y = n.push(mb::reshape(&y, &shape.value))?;
     n.one(y, x.dtype)
 }

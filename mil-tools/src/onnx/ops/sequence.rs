@@ -118,8 +118,14 @@ fn split(n: &mut Node<'_, '_>) -> Lowered {
                 .remedy(format!("fix the sizes of inputs with `--input NAME=..` before `{}`", n.op()))
         })
     };
-    let sizes: Vec<i64> = match &given {
-        Some(t) if t.rank() == 1 => t.ints().ok_or_else(|| n.must_be_known(1, "sizes"))?,
+    let sizes: Vec<Size> = match &given {
+        Some(t) if t.rank() == 1 => {
+            let count = t.size(0).ok_or_else(|| n.must_be_known(1, "number of sizes"))?;
+            if count > 1 << 16 {
+                return Err(Refusal::new(format!("splits into {count} parts")));
+            }
+            (0..count).map(|i| n.element(&t.value, i)).collect::<Result<_, _>>()?
+        }
         other => {
             let each = match other {
                 Some(t) => t.ints().and_then(|v| v.first().copied()).ok_or_else(|| n.must_be_known(1, "size"))?,
@@ -129,10 +135,9 @@ fn split(n: &mut Node<'_, '_>) -> Lowered {
             if each < 1 || size / each > 1 << 16 {
                 return Err(Refusal::new(format!("splits {size} elements into parts of {each}")));
             }
-            (0..size).step_by(each as usize).map(|begin| each.min(size - begin)).collect()
+            (0..size).step_by(each as usize).map(|begin| Size::Fixed(each.min(size - begin))).collect()
         }
     };
-    let sizes: Vec<Size> = sizes.into_iter().map(Size::Fixed).collect();
     let mut parts: Vec<Value> = join::pieces(n, &x.value, axis, &sizes)?;
     if !keep {
         parts = parts.iter().map(|p| n.squeeze(p, &[axis])).collect::<Result<_, _>>()?;

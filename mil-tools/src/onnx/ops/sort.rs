@@ -12,7 +12,7 @@ use crate::import::{Refusal, Size, Tensor};
 pub(super) const OPS: &[Entry] = &[
     Entry::new("ArgMax", arg_max),
     Entry::new("ArgMin", arg_min),
-    Entry::new("CumSum", cum_sum).but("a computed axis"),
+    Entry::new("CumSum", cum_sum),
     Entry::new("TopK", top_k),
     Entry::new("Unique", unique).but("slices along an axis of a tensor with several"),
 ];
@@ -49,19 +49,44 @@ fn arg(n: &mut Node<'_, '_>, place: impl FnOnce(&mut Node<'_, '_>, &Value, i64) 
 
 fn cum_sum(n: &mut Node<'_, '_>) -> Lowered {
     let x = n.input(0)?;
-    let axis = n.known_ints(1, "axis")?.and_then(|a| a.first().copied());
-    let axis = x.axis(axis.ok_or_else(|| Refusal::new("its axis is missing"))?)?;
+    let axis = n.optional(1)?.ok_or_else(|| Refusal::new("its axis is missing"))?;
     let (exclusive, reverse) = (n.int_or("exclusive", 0)? != 0, n.int_or("reverse", 0)? != 0);
-    let mut call = mb::cumsum(&x.value).axis(axis as i64);
-    if exclusive {
-        call = call.exclusive(true);
-    }
-    if reverse {
-        call = call.reverse(true);
-    }
-    let y = n.push(call)?;
+    let sums = |n: &mut Node<'_, '_>, axis: usize| {
+        let mut call = mb::cumsum(&x.value).axis(axis as i64);
+        if exclusive {
+            call = call.exclusive(true);
+        }
+        if reverse {
+            call = call.reverse(true);
+        }
+        n.push(call)
+    };
+    let y = match axis.ints() {
+        Some(known) => {
+            let axis = x.axis(known.first().copied().unwrap_or(0))?;
+            sums(n, axis)?
+        }
+        // Along each axis, of which one is taken when the model runs.
+        None => {
+            let axis = computed_axis(n, &axis, x.rank())?;
+            let mut y = sums(n, 0)?;
+            for at in 1..x.rank() {
+                let other = sums(n, at)?;
+                let taken = n.push(mb::equal(&axis, at as i64))?;
+                y = n.select(&taken, &other, &y)?;
+            }
+            y
+        }
+    };
     let y = n.wrap(&y, x.dtype)?;
     n.one(y, x.dtype)
+}
+
+/// An axis that is known when the model runs, counted from the start: a scalar.
+pub(super) fn computed_axis(n: &mut Node<'_, '_>, axis: &Tensor, rank: usize) -> Result<Value, Refusal> {
+    let axis = n.squeeze(&axis.value, &(0..axis.rank()).collect::<Vec<_>>())?;
+    // MIL's `mod` is not negative here: -1 becomes the last axis.
+    n.push(mb::mod_(&axis, rank.max(1) as i64))
 }
 
 fn top_k(n: &mut Node<'_, '_>) -> Lowered {
@@ -152,4 +177,22 @@ fn unique(n: &mut Node<'_, '_>) -> Lowered {
         Tensor::new(inverse, DType::I64),
         Tensor::new(counts, DType::I64),
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use mil_core::{ir::Constant, types::DType};
+
+    use crate::onnx::testing::Net;
+
+    #[test]
+    fn an_axis_to_sum_along_may_be_computed() {
+        let sums = |net: Net| {
+            let ops = net.input("x", DType::F32, &[2, 3, 4]).node("CumSum", "x axis", "y", &[]).ops("y");
+            ops.into_iter().filter(|o| o == "cumsum").count()
+        };
+        assert_eq!(sums(Net::new(14).constant("axis", Constant::scalar(-2i32))), 1);
+        assert_eq!(sums(Net::new(14).input("axis", DType::I32, &[])), 3);
+        assert_eq!(sums(Net::new(14).input("axis", DType::I64, &[1])), 3);
+    }
 }

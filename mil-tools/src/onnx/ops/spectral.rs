@@ -3,14 +3,15 @@
 use std::f64::consts::TAU;
 
 use mil_core::{
+    graph::Value,
     ir::{Constant, Literal},
     mb,
     types::DType,
 };
 
-use super::{Entry, Lowered, Node};
+use super::{Entry, Lowered, Node, sort::computed_axis};
 use crate::{
-    import::{Refusal, Size, carrier},
+    import::{Cut, Refusal, Size, Tensor, carrier},
     onnx::model,
 };
 
@@ -20,7 +21,7 @@ const LIMIT: &str =
 pub(super) const OPS: &[Entry] = &[
     Entry::new("DFT", dft).but(LIMIT),
     Entry::new("MelWeightMatrix", mel_weight_matrix).but("inputs that are computed"),
-    Entry::new("STFT", stft).but("a computed step, length or window"),
+    Entry::new("STFT", stft).but("a computed length, or a computed window whose length is not known"),
 ];
 
 /// A matrix, row by row, as a constant of a dtype of floats.
@@ -107,12 +108,71 @@ fn length(n: &mut Node<'_, '_>, i: usize, what: &str) -> Result<Option<usize>, R
 
 fn dft(n: &mut Node<'_, '_>) -> Lowered {
     let x = n.input(0)?;
-    let rank = x.rank();
     let axis = match n.opset {
         ..20 => n.int_or("axis", 1)?,
-        _ => n.known_ints(2, "axis")?.and_then(|a| a.first().copied()).unwrap_or(-2),
+        _ => match n.optional(2)? {
+            Some(t) => match t.ints() {
+                Some(known) => known.first().copied().unwrap_or(-2),
+                None => return along_computed(n, &x, &t),
+            },
+            None => -2,
+        },
     };
     let axis = x.axis(axis)?;
+    let y = along(n, &x, axis)?;
+    n.one(y, x.dtype)
+}
+
+/// Along each axis but the last, of which one is taken when the model runs. What comes out may differ in size from axis to axis.
+fn along_computed(n: &mut Node<'_, '_>, x: &Tensor, axis: &Tensor) -> Lowered {
+    let axis = computed_axis(n, axis, x.rank())?;
+    let back = n.int_or("inverse", 0)? != 0 && n.int_or("onesided", 0)? != 0 && !n.has_input(1);
+    let mut all = vec![];
+    for at in 0..x.rank().saturating_sub(1) {
+        // The real signal of one frequency has no points: that axis cannot be meant.
+        if !(back && x.size(at) == Some(1)) {
+            all.push((at, along(n, x, at)?));
+        }
+    }
+    let sizes = |y: &Value| {
+        y.shape().and_then(|s| s.fixed()).ok_or_else(|| {
+            Refusal::new(format!("along an axis that is computed all sizes of {} must be known", x.value.ty()))
+                .remedy("fix the sizes of inputs with `--input NAME=..`")
+        })
+    };
+    let shapes = all.iter().map(|(_, y)| sizes(y)).collect::<Result<Vec<_>, _>>()?;
+    let most: Vec<usize> = (0..x.rank()).map(|i| shapes.iter().map(|s| s[i]).max().unwrap_or(1)).collect();
+    let mut taken: Option<Value> = None;
+    for ((at, y), shape) in all.iter().zip(&shapes) {
+        let border: Vec<i64> = shape.iter().zip(&most).flat_map(|(has, most)| [0, (most - has) as i64]).collect();
+        let y = if border.iter().all(|b| *b == 0) { y.clone() } else { n.push(mb::pad(y, border))? };
+        taken = Some(match taken {
+            None => y,
+            Some(before) => {
+                let this = n.push(mb::equal(&axis, *at as i64))?;
+                n.select(&this, &y, &before)?
+            }
+        });
+    }
+    let Some(y) = taken else { return Err(Refusal::new(format!("cannot transform {}", x.value.ty()))) };
+    let mut cuts = vec![];
+    for i in 0..x.rank() {
+        if shapes.iter().any(|s| s[i] != most[i]) {
+            let mut ends = vec![most[i] as i64; x.rank()];
+            all.iter().zip(&shapes).for_each(|((at, _), shape)| ends[*at] = shape[i] as i64);
+            let ends = n.ints(&ends)?;
+            let at = n.expand_dims(&axis, &[0])?;
+            let end = n.push(mb::gather(&ends, &at).axis(0i64))?;
+            cuts.push(Cut::new(i, None, Size::Value(end)));
+        }
+    }
+    let y = n.cut(&y, &cuts)?;
+    n.one(y, x.dtype)
+}
+
+/// The transform along an axis that is known.
+fn along(n: &mut Node<'_, '_>, x: &Tensor, axis: usize) -> Result<Value, Refusal> {
+    let rank = x.rank();
     let parts = x.size(rank.wrapping_sub(1)).filter(|p| *p == 1 || *p == 2);
     let (Some(size), Some(parts)) = (x.size(axis), parts) else {
         return Err(Refusal::new(format!("the size {axis} and the last of {} must be known", x.value.ty()))
@@ -146,19 +206,19 @@ fn dft(n: &mut Node<'_, '_>) -> Lowered {
     let y = n.reshape(&y, &sizes)?;
     let mut back = vec![0; rank];
     perm.iter().enumerate().for_each(|(to, from)| back[*from] = to);
-    let y = n.transpose(&y, &back)?;
-    n.one(y, x.dtype)
+    n.transpose(&y, &back)
 }
 
 /// Each frequency of each part is a filter that goes along the signal: a convolution.
 fn stft(n: &mut Node<'_, '_>) -> Lowered {
     let x = n.input(0)?;
-    let step = length(n, 1, "step")?.ok_or_else(|| Refusal::new("its step is missing"))?;
-    let window = n.known_numbers(2, "window")?;
+    let given = n.optional(1)?.ok_or_else(|| Refusal::new("its step is missing"))?;
+    let step = if given.ints().is_some() { length(n, 1, "step")? } else { None };
+    let window = n.optional(2)?;
     let said = length(n, 3, "length")?;
-    let length = said.or(window.as_ref().map(Vec::len)).or(x.size(1)).filter(|l| *l > 0);
+    let length = said.or(window.as_ref().map_or(x.size(1), |w| w.size(0))).filter(|l| *l > 0);
     let Some(length) = length else { return Err(n.must_be_known(3, "length")) };
-    if window.as_ref().is_some_and(|w| w.len() != length) {
+    if window.as_ref().is_some_and(|w| w.size(0).is_some_and(|size| size != length)) {
         return Err(Refusal::new(format!("its window has not the length of a frame, which is {length}")));
     }
     let parts = match (x.rank(), x.size(2)) {
@@ -172,6 +232,15 @@ fn stft(n: &mut Node<'_, '_>) -> Lowered {
         return Err(Refusal::new(format!("a Fourier transform of {length} points is too large to be said")));
     }
     let dtype = x.value.dtype().unwrap_or(DType::F32);
+    let window = match (window, step) {
+        (None, Some(step)) => (None, step),
+        (Some(t), Some(step)) if t.numbers().is_some() => (t.numbers(), step),
+        (window, _) => {
+            let frames = frames(n, &x, &given, length)?;
+            return in_frames(n, &frames, window.as_ref(), transform);
+        }
+    };
+    let (window, step) = window;
     let weights = matrix(dtype, vec![2 * out, parts, length], |i| {
         let (filter, part, at) = (i / (parts * length), i / length % parts, i % length);
         let scale = window.as_ref().map_or(1.0, |w| w[at]);
@@ -186,6 +255,45 @@ fn stft(n: &mut Node<'_, '_>) -> Lowered {
     sizes.extend([Size::from(out), Size::Fixed(2)]);
     let y = n.reshape(&y, &sizes)?;
     n.one(y, x.dtype)
+}
+
+/// The frames of signals, `[signals, frames, length, parts]`, a step apart that is known when the model runs.
+fn frames(n: &mut Node<'_, '_>, x: &Tensor, step: &Tensor, length: usize) -> Result<Tensor, Refusal> {
+    let signal = if x.rank() == 2 { n.expand_dims(&x.value, &[2])? } else { x.value.clone() };
+    let size = n.size(&signal, 1)?;
+    // The places before which a frame begins.
+    let end = n.add_sizes(&size, &Size::Fixed(1 - length as i64))?;
+    let end = n.scalar_size(&end)?;
+    let step = n.squeeze(&step.value, &(0..step.rank()).collect::<Vec<_>>())?;
+    let begins = n.push(mb::range_1d(&end, 0i64, &step))?;
+    let begins = n.expand_dims(&begins, &[1])?;
+    let within = n.iota(&Size::from(length))?;
+    let within = n.expand_dims(&within, &[0])?;
+    let places = n.push(mb::add(&begins, &within))?;
+    Ok(Tensor::new(n.push(mb::gather(&signal, &places).axis(1i64))?, x.dtype))
+}
+
+/// The transform of each frame.
+fn in_frames(n: &mut Node<'_, '_>, frames: &Tensor, window: Option<&Tensor>, transform: Transform) -> Lowered {
+    let dtype = frames.value.dtype().unwrap_or(DType::F32);
+    let mut lines = frames.value.clone();
+    if let Some(window) = window {
+        let window = n.cast(&window.value, dtype)?;
+        let window = n.expand_dims(&window, &[1])?;
+        lines = n.push(mb::mul(&lines, &window))?;
+    }
+    let mut sizes = n.sizes(&lines)?;
+    let parts = if transform.complex { 2 } else { 1 };
+    sizes.truncate(2);
+    sizes.push(Size::from(transform.length * parts));
+    let lines = n.reshape(&lines, &sizes)?;
+    let weights = transform.matrix(transform.length, dtype)?;
+    let weights = n.constant(weights);
+    let y = n.push(mb::matmul(&lines, &weights))?;
+    sizes.truncate(2);
+    sizes.extend([Size::from(transform.sizes().1), Size::from(transform.parts())]);
+    let y = n.reshape(&y, &sizes)?;
+    n.one(y, frames.dtype)
 }
 
 fn mel_weight_matrix(n: &mut Node<'_, '_>) -> Lowered {
@@ -235,6 +343,7 @@ fn mel_weight_matrix(n: &mut Node<'_, '_>) -> Lowered {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::onnx::testing::{Net, int};
 
     #[test]
     fn a_transform_and_its_inverse_give_what_was_given() {
@@ -251,5 +360,19 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn along_a_computed_axis_no_single_frequency_becomes_a_signal() {
+        let net = |sizes: &[i64]| Net::new(20).input("x", DType::F32, sizes).input("axis", DType::I64, &[]);
+        let back = [int("inverse", 1), int("onesided", 1)];
+        let products = |net: Net| {
+            let ops = net.node("DFT", "x _ axis", "y", &back).ops("y");
+            ops.into_iter().filter(|o| o == "matmul").count()
+        };
+        assert_eq!(products(net(&[2, 6, 10, 2])), 3);
+        assert_eq!(products(net(&[1, 6, 10, 2])), 2);
+        let refused = net(&[1, 1, 2]).node("DFT", "x _ axis", "y", &back).import("y").unwrap_err();
+        assert!(refused.contains("cannot transform"), "{refused}");
     }
 }
