@@ -425,35 +425,41 @@ fn nearest_to_computed(n: &mut Node<'_, '_>, x: &Tensor, sizes: &Tensor) -> Lowe
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::OneNode;
+    use mil_core::{ir::Constant, types::DType::F32};
 
-    fn resize(input: &[i64], scales: [f32; 2]) -> OneNode {
-        let node = OneNode::new("Resize", &["y"]).input("x", input).without();
-        node.constant("scales", &[4], &[1.0, 1.0, scales[0], scales[1]])
+    use crate::onnx::testing::{Net, string};
+
+    fn resize(input: &[i64], scales: [f32; 2], attributes: &[(&str, &str)]) -> Net {
+        let attributes: Vec<_> = attributes.iter().map(|(name, value)| string(name, value)).collect();
+        let net = Net::new(18).input("x", F32, input);
+        let net = net.constant("scales", Constant::vector(&[1.0, 1.0, scales[0], scales[1]]));
+        net.node("Resize", "x _ scales", "y", &attributes)
     }
 
     #[test]
     fn mil_has_ops_for_what_frameworks_export() {
-        let nearest = |node: OneNode| {
-            node.string("coordinate_transformation_mode", "asymmetric").string("nearest_mode", "floor").ops()
+        let nearest = |input: &[i64], scales| {
+            let attributes = [("coordinate_transformation_mode", "asymmetric"), ("nearest_mode", "floor")];
+            resize(input, scales, &attributes).ops("y")
         };
-        assert_eq!(nearest(resize(&[1, 3, 8, 8], [2.0, 2.0])), ["upsample_nearest_neighbor"]);
-        assert_eq!(nearest(resize(&[-1, 3, -1, -1], [2.0, 3.0])), ["upsample_nearest_neighbor"]);
-        let linear = |node: OneNode, mode: &str| {
-            node.string("mode", "linear").string("coordinate_transformation_mode", mode).ops()
+        assert_eq!(nearest(&[1, 3, 8, 8], [2.0, 2.0]), ["upsample_nearest_neighbor"]);
+        assert_eq!(nearest(&[-1, 3, -1, -1], [2.0, 3.0]), ["upsample_nearest_neighbor"]);
+        let linear = |input: &[i64], scales, mode: &str| {
+            resize(input, scales, &[("mode", "linear"), ("coordinate_transformation_mode", mode)]).ops("y")
         };
-        assert_eq!(linear(resize(&[1, 3, 8, 8], [2.0, 2.0]), "half_pixel"), ["upsample_bilinear"]);
-        assert_eq!(linear(resize(&[1, 3, -1, 8], [2.0, 2.0]), "align_corners"), ["upsample_bilinear"]);
-        assert_eq!(linear(resize(&[1, 3, 8, 8], [1.5, 2.0]), "pytorch_half_pixel"), ["resize_bilinear"]);
+        assert_eq!(linear(&[1, 3, 8, 8], [2.0, 2.0], "half_pixel"), ["upsample_bilinear"]);
+        assert_eq!(linear(&[1, 3, -1, 8], [2.0, 2.0], "align_corners"), ["upsample_bilinear"]);
+        assert_eq!(linear(&[1, 3, 8, 8], [1.5, 2.0], "pytorch_half_pixel"), ["resize_bilinear"]);
         // Not whole: 7.5 elements become 7.
-        assert_eq!(linear(resize(&[1, 3, 5, 8], [1.5, 1.0]), "half_pixel"), ["matmul"]);
+        assert_eq!(linear(&[1, 3, 5, 8], [1.5, 1.0], "half_pixel"), ["matmul"]);
     }
 
     #[test]
     fn unknown_sizes_are_refused_where_they_matter() {
-        let refusal = resize(&[1, 3, -1, -1], [2.0, 2.0]).string("mode", "cubic").refusal();
+        let refusal = resize(&[1, 3, -1, -1], [2.0, 2.0], &[("mode", "cubic")]).refusal("y");
         assert!(refusal.contains("--input NAME=1,3,224,224"), "{refusal}");
-        let node = OneNode::new("Resize", &["y"]).input("x", &[1, 3, 8, 8]).without().input("scales", &[4]);
-        assert!(node.refusal().contains("--constant scales=.."));
+        let net = Net::new(18).input("x", F32, &[1, 3, 8, 8]).input("scales", F32, &[4]);
+        let refusal = net.node("Resize", "x _ scales", "y", &[]).refusal("y");
+        assert!(refusal.contains("--constant scales=.."), "{refusal}");
     }
 }
