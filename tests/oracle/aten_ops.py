@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Hold the lowerings of ATen ops to PyTorch.
 
-  aten_ops.py --mil MIL [--only SUBSTRING] [--kinds pt2,core,traced] [--work DIR] [-v]
+  aten_ops.py --mil MIL [--only SUBSTRING] [--kinds pt2,core,traced] [--work DIR] [--check SHARED [--python PYTHON]] [-v]
 
 Each case is a small module. It is exported (`pt2`), exported and decomposed to core ATen (`core`), and traced (`traced`), converted
 with `mil convert --precision fp32`, run with `mil run`, and compared with what PyTorch gives. With --work files are kept, and those
-that are there are not made again. Fails if a result is wrong, or if a case that is not marked so is refused.
+that are there are not made again. Fails if a result is wrong, or if a case that is not marked so is refused. With --check,
+coremltools reads every package that is written, and one that it refuses is a failure; it is in PYTHON, if not in the one that runs this.
 """
-import argparse, json, os, pickle, subprocess, sys, tempfile, warnings
+import argparse, json, os, pickle, shutil, subprocess, sys, tempfile, warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -15,13 +16,15 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from fixtures import read_safetensors, write_safetensors
+from fixtures import check_packages, read_safetensors, write_safetensors
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--mil", required=True)
 parser.add_argument("--only", default="")
 parser.add_argument("--kinds", default="pt2,core,traced")
 parser.add_argument("--work")
+parser.add_argument("--check", metavar="SHARED", help="the folder that has oracle/check_package.py")
+parser.add_argument("--python", default=sys.executable)
 parser.add_argument("-v", action="store_true")
 args = parser.parse_args()
 warnings.filterwarnings("ignore")
@@ -398,6 +401,8 @@ def check(job):
             return ("crashed" if done.returncode != 1 or "panicked" in done.stderr else "refused"), done.stderr.strip()
         if refused:
             return "converted", "but should be refused"
+        if args.check:
+            shutil.copytree(f"{tmp}/m.mlpackage", f"{PACKAGES.name}/{name}.{kind}.mlpackage")
         with torch.no_grad():
             want = flat(module(*xs))
         write_safetensors(f"{tmp}/in.safetensors", {n: x.numpy() for n, x in zip(inputs, xs)})
@@ -418,6 +423,7 @@ def check(job):
     return "passed", ""
 
 
+PACKAGES = tempfile.TemporaryDirectory()
 work = args.work or tempfile.mkdtemp()
 os.makedirs(work, exist_ok=True)
 jobs, results = [], {}
@@ -448,4 +454,7 @@ for kind in args.kinds.split(","):
         if bad or args.v and state == "not made":
             print(f"{kind} {name}: {state}: {text[:300]}")
     print(kind, counts)
+for line in check_packages(args.check, PACKAGES.name, args.python) if args.check else []:
+    print(line)
+    failed += 1
 sys.exit(f"{failed} failed" if failed else 0)

@@ -1,8 +1,12 @@
-"""What the scripts beside this file share: the weights of the examples and made-up numbers. Needs numpy."""
+"""What the scripts beside this file share: files of tensors, the weights of the examples, made-up numbers, and what coremltools says
+of packages. Needs numpy."""
 
 import json
 import os
 import struct
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -50,3 +54,22 @@ def write_safetensors(path, tensors):
 def mtcnn_weights(net):
     """The parameters of `pnet`, `rnet` or `onet`."""
     return read_safetensors(os.path.join(ROOT, "examples", "data", "mtcnn", net + ".safetensors"))
+
+
+def check_packages(shared, folder, python=sys.executable, batch=100):
+    """What shared/oracle/check_package.py refuses of the packages in a folder, a line each: coremltools reads them all, in batches."""
+    names = sorted(n for n in os.listdir(folder) if n.endswith(".mlpackage"))
+
+    def check(names):
+        paths = [os.path.join(folder, n) for n in names]
+        done = subprocess.run([python, os.path.join(shared, "oracle", "check_package.py"), *paths], capture_output=True, text=True)
+        lines = done.stdout.splitlines()
+        if len(lines) != len(names) + 1:
+            return [f"{names[0]} and those behind it: coremltools ended: {done.stderr.strip()[-500:]}"]
+        return [line.replace(folder + os.sep, "") for line in lines if line.startswith("FAIL ")]
+
+    with ThreadPoolExecutor(2) as pool:
+        found = pool.map(check, [names[i : i + batch] for i in range(0, len(names), batch)])
+        bad = [line for lines in found for line in lines]
+    print(f"coremltools reads {len(names) - len(bad)} of {len(names)} packages")
+    return bad

@@ -1,27 +1,29 @@
 #!/usr/bin/env python3
 """Convert and run the ONNX project's backend node suite.
 
-  onnx_nodes.py --mil MIL --suite DIR [--only SUBSTRING] [--core-at-least N] [--json OUT] [-v]
+  onnx_nodes.py --mil MIL --suite DIR [--only SUBSTRING] [--core-at-least N] [--check SHARED] [--json OUT] [-v]
 
 DIR is what shared/oracle/onnx_node_suite.py wrote. Each case is converted with `mil convert --precision fp32` and run with
 `mil run`; outputs are held to the case's own tolerances. Where MIL must know an input beforehand, the case's value for it is given
 with `--constant`, since that is what the command's error says; such cases are counted apart. A panic, a crash or a hang of any case,
-core or not, fails the whole run.
+core or not, fails the whole run. With --check, coremltools reads every package that is written for a core case; one that it refuses
+fails the run.
 """
-import argparse, collections, json, os, re, subprocess, sys, tempfile
+import argparse, collections, json, os, re, shutil, subprocess, sys, tempfile
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from fixtures import read_safetensors, write_safetensors
+from fixtures import check_packages, read_safetensors, write_safetensors
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--mil", required=True)
 parser.add_argument("--suite", required=True)
 parser.add_argument("--only", default="")
 parser.add_argument("--core-at-least", type=int, default=0)
+parser.add_argument("--check", metavar="SHARED", help="the folder that has oracle/check_package.py")
 parser.add_argument("--json")
 parser.add_argument("-v", action="store_true", help="say why each case failed")
 args = parser.parse_args()
@@ -71,6 +73,8 @@ def case(name):
             return "refused", text
         if not meta["core"]:
             return "converted", ""
+        if args.check:
+            shutil.copytree(package, f"{PACKAGES.name}/{name}.mlpackage")
         sets = sorted(d for d in os.listdir(folder) if d.startswith("test_data_set"))
         for data in sets[:1] if frozen else sets:
             given = tensors(f"{folder}/{data}", "input", model.graph.input)
@@ -103,6 +107,7 @@ def safe(name):
 
 
 META = json.load(open(f"{args.suite}/meta.json"))
+PACKAGES = tempfile.TemporaryDirectory()
 names = sorted(n for n in META if args.only in n)
 with ThreadPoolExecutor(2) as pool:
     results = list(pool.map(safe, names))
@@ -114,7 +119,10 @@ for core in (True, False):
 for n, state, text in results:
     if args.v and META[n]["core"] and not state.startswith("passed") or state == "crashed":
         print(f"{n}: {state}: {text[:400]}")
+bad = check_packages(args.check, PACKAGES.name) if args.check else []
+for line in bad:
+    print(line)
 passed = sum(state.startswith("passed") for n, state, _ in results if META[n]["core"])
 crashed = [n for n, state, _ in results if state == "crashed"]
-if crashed or passed < args.core_at_least:
-    sys.exit(f"{passed} of the core cases passed, {args.core_at_least} must; {len(crashed)} crashed")
+if crashed or bad or passed < args.core_at_least:
+    sys.exit(f"{passed} of the core cases passed, {args.core_at_least} must; {len(crashed)} crashed; coremltools refuses {len(bad)} packages")

@@ -50,6 +50,12 @@ impl Net {
         self
     }
 
+    /// A constant of ones.
+    pub(super) fn ones(self, name: &str, sizes: &[usize]) -> Net {
+        let ones = vec![1f32; sizes.iter().product()];
+        self.constant(name, Constant::new(sizes, &ones).unwrap())
+    }
+
     /// A node; inputs and outputs are names between spaces, `_` is one that is left out.
     pub(super) fn node(mut self, op: &str, inputs: &str, outputs: &str, attributes: &[AttributeProto]) -> Net {
         let names = |text: &str| text.split_whitespace().map(|n| if n == "_" { "".into() } else { n.into() }).collect();
@@ -82,11 +88,17 @@ impl Net {
 
     /// The ops of the program with these outputs, in their order, but constants.
     #[track_caller]
-    pub(super) fn ops(self, outputs: &str) -> Vec<String> {
+    pub(super) fn ops(self, outputs: &str) -> Vec<&'static str> {
         let program = self.import(outputs).unwrap_or_else(|e| panic!("{e}"));
         let f = program.main().unwrap();
-        let names = f.walk().into_iter().map(|op| f.op(op).def).filter(|def| !def.is_const());
-        names.map(|def| def.name.to_string()).collect()
+        let all = f.walk().into_iter().map(|op| f.op(op).def).filter(|def| !def.is_const());
+        all.map(|def| def.name).collect()
+    }
+
+    /// Why a model with these outputs is refused.
+    #[track_caller]
+    pub(super) fn refusal(self, outputs: &str) -> String {
+        self.import(outputs).err().expect("the model is not refused")
     }
 
     /// The numbers of an output of a model that has constants alone.

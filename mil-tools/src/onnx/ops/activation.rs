@@ -267,7 +267,7 @@ mod tests {
 
     use crate::onnx::testing::{Net, float};
 
-    fn clip(low: Option<f32>, high: Option<f32>) -> Vec<String> {
+    fn clip(low: Option<f32>, high: Option<f32>) -> Vec<&'static str> {
         let mut net = Net::new(13).input("x", F32, &[2, 3]);
         let mut inputs = String::from("x");
         for (name, end) in [("low", low), ("high", high)] {
@@ -295,7 +295,7 @@ mod tests {
         assert_eq!(net.ops("y"), ["squeeze", "maximum"]);
     }
 
-    fn prelu(shape: &[i64], slope: (&[usize], &[f32])) -> Vec<String> {
+    fn prelu(shape: &[i64], slope: (&[usize], &[f32])) -> Vec<&'static str> {
         let net = Net::new(16).input("x", F32, shape).constant("slope", Constant::new(slope.0, slope.1).unwrap());
         net.node("PRelu", "x slope", "y", &[]).ops("y")
     }

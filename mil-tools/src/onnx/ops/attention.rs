@@ -287,16 +287,19 @@ fn rotary_embedding(n: &mut Node<'_, '_>) -> Lowered {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::OneNode;
+    use mil_core::types::DType::F32;
+
+    use crate::onnx::testing::{Net, int};
 
     #[test]
     fn plain_attention_is_products_and_a_softmax() {
-        let node = || {
-            let node = OneNode::new("Attention", &["y"]).input("q", &[1, 2, 5, 4]);
-            node.input("k", &[1, 2, 6, 4]).input("v", &[1, 2, 6, 3])
+        let ops = |causal| {
+            let net = Net::new(23).input("q", F32, &[1, 2, 5, 4]).input("k", F32, &[1, 2, 6, 4]);
+            let net = net.input("v", F32, &[1, 2, 6, 3]);
+            net.node("Attention", "q k v", "y", &[int("is_causal", causal)]).ops("y")
         };
-        assert_eq!(node().ops(), ["mul", "matmul", "softmax", "matmul"]);
+        assert_eq!(ops(0), ["mul", "matmul", "softmax", "matmul"]);
         // What a causal mask adds is known.
-        assert_eq!(node().int("is_causal", 1).ops(), ["mul", "matmul", "add", "softmax", "matmul"]);
+        assert_eq!(ops(1), ["mul", "matmul", "add", "softmax", "matmul"]);
     }
 }

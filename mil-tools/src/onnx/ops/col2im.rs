@@ -170,7 +170,7 @@ mod tests {
             net.input("image", DType::I64, &[rank]).input("block", DType::I64, &[rank])
         };
         let places = net(2).node("Col2Im", "x image block", "y", &[]).ops("y");
-        assert_eq!(places.iter().filter(|o| *o == "range_1d").count(), 4);
+        assert_eq!(places.iter().filter(|o| **o == "range_1d").count(), 4);
         let refused = |net: Net, strides: &[i64]| {
             net.node("Col2Im", "x image block", "y", &[ints("strides", strides)]).import("y").unwrap_err()
         };

@@ -239,40 +239,50 @@ fn channels_of(n: &mut Node<'_, '_>, x: &Value, start: i64, count: i64) -> Resul
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::OneNode;
+    use mil_core::types::DType::F32;
 
-    fn conv(input: &[i64]) -> OneNode {
-        OneNode::new("Conv", &["y"]).input("x", input).ones("w", &[4, 3, 3, 3])
+    use crate::onnx::{
+        proto::AttributeProto,
+        testing::{Net, ints, string},
+    };
+
+    fn conv(input: &[i64], inputs: &str, attribute: Option<AttributeProto>) -> Net {
+        let net = Net::new(18).input("x", F32, input).ones("w", &[4, 3, 3, 3]);
+        net.node("Conv", inputs, "y", attribute.as_slice())
     }
 
     #[test]
     fn a_convolution_with_bias_is_one_op() {
-        assert_eq!(conv(&[1, 3, 8, 8]).ones("b", &[4]).ops(), ["conv"]);
-        assert_eq!(conv(&[1, 3, 8, 8]).string("auto_pad", "SAME_LOWER").ops(), ["conv"]);
-        assert_eq!(conv(&[-1, 3, -1, -1]).string("auto_pad", "SAME_LOWER").ops(), ["conv"]);
+        assert_eq!(conv(&[1, 3, 8, 8], "x w b", None).ones("b", &[4]).ops("y"), ["conv"]);
+        for sizes in [[1, 3, 8, 8], [-1, 3, -1, -1]] {
+            assert_eq!(conv(&sizes, "x w", Some(string("auto_pad", "SAME_LOWER"))).ops("y"), ["conv"]);
+        }
     }
 
     #[test]
     fn a_computed_bias_is_added_where_mil_wants_a_constant() {
-        let ops = conv(&[1, 3, 8, 8]).input("b", &[4]).ops();
+        let ops = conv(&[1, 3, 8, 8], "x w b", None).input("b", F32, &[4]).ops("y");
         assert_eq!(ops, ["conv", "expand_dims", "add"]);
     }
 
     #[test]
     fn output_padding_is_less_cut_off_or_put_there() {
-        let transpose = || OneNode::new("ConvTranspose", &["y"]).input("x", &[1, 3, 8, 8]).ones("w", &[3, 4, 3, 3]);
-        let upscale = || transpose().ints("strides", &[2, 2]).ints("output_padding", &[1, 1]);
-        assert_eq!(upscale().ints("pads", &[1, 1, 1, 1]).ops(), ["conv_transpose"]);
-        assert_eq!(upscale().ops(), ["conv_transpose", "pad"]);
+        let upscale = |pads: &[i64]| {
+            let net = Net::new(18).input("x", F32, &[1, 3, 8, 8]).ones("w", &[3, 4, 3, 3]);
+            let attributes = [ints("strides", &[2, 2]), ints("output_padding", &[1, 1]), ints("pads", pads)];
+            net.node("ConvTranspose", "x w", "y", &attributes).ops("y")
+        };
+        assert_eq!(upscale(&[1, 1, 1, 1]), ["conv_transpose"]);
+        assert_eq!(upscale(&[0, 0, 0, 0]), ["conv_transpose", "pad"]);
     }
 
     #[test]
     fn bad_attributes_are_told() {
-        let refusal = conv(&[1, 3, 8, 8]).ints("strides", &[1, 0]).refusal();
+        let refusal = conv(&[1, 3, 8, 8], "x w", Some(ints("strides", &[1, 0]))).refusal("y");
         assert!(refusal.contains("its attribute `strides` has 0"), "{refusal}");
-        let refusal = conv(&[1, 3, 8, 8]).ints("pads", &[1, 1]).refusal();
+        let refusal = conv(&[1, 3, 8, 8], "x w", Some(ints("pads", &[1, 1]))).refusal("y");
         assert!(refusal.contains("its attribute `pads` has 2 numbers where it takes 4"), "{refusal}");
-        let refusal = conv(&[1, 3, 8]).refusal();
+        let refusal = conv(&[1, 3, 8], "x w", None).refusal("y");
         assert!(refusal.contains("its weight has rank 4, its input 3"), "{refusal}");
     }
 }

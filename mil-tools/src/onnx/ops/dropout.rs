@@ -109,7 +109,7 @@ mod tests {
 
     use crate::onnx::testing::Net;
 
-    fn ops(net: Net, inputs: &str) -> Vec<String> {
+    fn ops(net: Net, inputs: &str) -> Vec<&'static str> {
         net.input("x", F32, &[2, 3]).node("Dropout", inputs, "y", &[]).ops("y")
     }
 
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn a_mode_or_a_ratio_may_be_computed() {
         let mode = || Net::new(13).constant("mode", Constant::scalar(true));
-        let drawn = |ops: Vec<String>| ops.into_iter().filter(|o| o.starts_with("random")).collect::<Vec<_>>();
+        let drawn = |ops: Vec<&'static str>| ops.into_iter().filter(|o| o.starts_with("random")).collect::<Vec<_>>();
         assert_eq!(drawn(ops(mode().input("ratio", F32, &[]), "x ratio mode")), ["random_uniform"]);
         assert_eq!(drawn(ops(Net::new(13).input("mode", Bool, &[]), "x _ mode")), ["random_uniform"]);
         let known = mode().constant("ratio", Constant::scalar(0.3f32));

@@ -101,16 +101,21 @@ fn row(n: &mut Node<'_, '_>, c: &Value, outputs: usize) -> Result<Option<Value>,
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::OneNode;
+    use mil_core::types::DType::F32;
+
+    use crate::onnx::testing::{Net, int};
 
     #[test]
     fn products_with_weights_are_layers() {
-        let matmul = || OneNode::new("MatMul", &["y"]).input("x", &[-1, 7, 4]);
-        assert_eq!(matmul().ones("w", &[4, 5]).ops(), ["linear"]);
-        assert_eq!(matmul().input("w", &[4, 5]).ops(), ["matmul"]);
-        let gemm = || OneNode::new("Gemm", &["y"]).input("x", &[-1, 4]).ones("w", &[5, 4]).int("transB", 1);
-        assert_eq!(gemm().ones("b", &[5]).ops(), ["linear"]);
-        assert_eq!(gemm().ones("b", &[1]).ops(), ["linear"]);
-        assert_eq!(gemm().input("b", &[5]).ops(), ["linear", "add"]);
+        let matmul = || Net::new(18).input("x", F32, &[-1, 7, 4]).node("MatMul", "x w", "y", &[]);
+        assert_eq!(matmul().ones("w", &[4, 5]).ops("y"), ["linear"]);
+        assert_eq!(matmul().input("w", F32, &[4, 5]).ops("y"), ["matmul"]);
+        let gemm = || {
+            let net = Net::new(18).input("x", F32, &[-1, 4]).ones("w", &[5, 4]);
+            net.node("Gemm", "x w b", "y", &[int("transB", 1)])
+        };
+        assert_eq!(gemm().ones("b", &[5]).ops("y"), ["linear"]);
+        assert_eq!(gemm().ones("b", &[1]).ops("y"), ["linear"]);
+        assert_eq!(gemm().input("b", F32, &[5]).ops("y"), ["linear", "add"]);
     }
 }

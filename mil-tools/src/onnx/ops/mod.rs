@@ -47,9 +47,6 @@ mod sort;
 mod spectral;
 mod window;
 
-#[cfg(test)]
-mod testing;
-
 /// How an op of `ai.onnx` is lowered.
 pub(super) type Entry = crate::import::Entry<fn(&mut Node<'_, '_>) -> Lowered>;
 

@@ -241,22 +241,31 @@ fn source(i: i64, size: i64, mode: &str) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::testing::OneNode, *};
+    use mil_core::{
+        ir::Constant,
+        types::DType::{F32, I64},
+    };
+
+    use super::*;
+    use crate::onnx::testing::{Net, string};
 
     #[test]
     fn amounts_may_be_computed() {
-        let node = |mode, axes: Option<i64>| {
-            let node = OneNode::new("Pad", &["y"]).input("x", &[2, -1]).integers("pads", &[2]).without();
-            let node = node.string("mode", mode);
-            if let Some(count) = axes { node.integers("axes", &[count]) } else { node.constant_integers("axes", &[1]) }
+        let pad = |mode, axes: Option<i64>| {
+            let net = Net::new(18).input("x", F32, &[2, -1]).input("pads", I64, &[2]);
+            let net = match axes {
+                Some(count) => net.input("axes", I64, &[count]),
+                None => net.constant("axes", Constant::vector(&[1i64])),
+            };
+            net.node("Pad", "x pads _ axes", "y", &[string("mode", mode)])
         };
-        assert!(node("constant", None).ops().contains(&"pad"));
+        assert!(pad("constant", None).ops("y").contains(&"pad"));
         for (mode, axes) in [("constant", Some(1)), ("reflect", None), ("edge", Some(1)), ("wrap", None)] {
-            let ops = node(mode, axes).ops();
+            let ops = pad(mode, axes).ops("y");
             assert!(ops.contains(&"gather") && !ops.contains(&"pad"), "{mode}: {ops:?}");
         }
-        assert!(node("edge", Some(2)).refusal().contains("2 amounts for 2 axes"));
-        assert!(node("edge", Some(-1)).refusal().contains("number of axes"));
+        assert!(pad("edge", Some(2)).refusal("y").contains("2 amounts for 2 axes"));
+        assert!(pad("edge", Some(-1)).refusal("y").contains("number of axes"));
     }
 
     #[test]

@@ -394,27 +394,36 @@ fn global_lp_pool(n: &mut Node<'_, '_>) -> Lowered {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::testing::OneNode, *};
+    use mil_core::types::DType::F32;
 
-    fn pool(op: &str, input: &[i64]) -> OneNode {
-        OneNode::new(op, &["y"]).input("x", input).ints("kernel_shape", &[3, 3]).ints("strides", &[2, 2])
+    use super::*;
+    use crate::onnx::{
+        proto::AttributeProto,
+        testing::{Net, int, ints},
+    };
+
+    fn pool(op: &str, input: &[i64], more: &[AttributeProto]) -> Net {
+        let attributes = [&[ints("kernel_shape", &[3, 3]), ints("strides", &[2, 2])], more].concat();
+        Net::new(18).input("x", F32, input).node(op, "x", "y", &attributes)
     }
 
     #[test]
     fn pools_are_one_op_where_mil_has_them() {
-        assert_eq!(pool("MaxPool", &[-1, 3, -1, -1]).int("ceil_mode", 1).ops(), ["max_pool"]);
+        let up = int("ceil_mode", 1);
+        assert_eq!(pool("MaxPool", &[-1, 3, -1, -1], &[up.clone()]).ops("y"), ["max_pool"]);
         // Unequal padding: more of it at the end stands for rounding up.
-        let unequal = pool("MaxPool", &[1, 3, 8, 8]).int("ceil_mode", 1).ints("pads", &[1, 1, 0, 0]);
-        assert_eq!(unequal.ops(), ["max_pool"]);
-        assert_eq!(pool("AveragePool", &[1, 3, 8, 8]).ops(), ["avg_pool"]);
-        assert_eq!(pool("LpPool", &[1, 3, 8, 8]).ops(), ["l2_pool"]);
+        let unequal = pool("MaxPool", &[1, 3, 8, 8], &[up, ints("pads", &[1, 1, 0, 0])]);
+        assert_eq!(unequal.ops("y"), ["max_pool"]);
+        assert_eq!(pool("AveragePool", &[1, 3, 8, 8], &[]).ops("y"), ["avg_pool"]);
+        assert_eq!(pool("LpPool", &[1, 3, 8, 8], &[]).ops("y"), ["l2_pool"]);
     }
 
     #[test]
     fn dilations_need_known_sizes() {
-        let ops = pool("MaxPool", &[1, 3, 8, 8]).ints("dilations", &[2, 1]).ops();
+        let dilations = [ints("dilations", &[2, 1])];
+        let ops = pool("MaxPool", &[1, 3, 8, 8], &dilations).ops("y");
         assert!(ops.contains(&"maximum") && !ops.contains(&"max_pool"), "{ops:?}");
-        let refusal = pool("MaxPool", &[1, 3, -1, 8]).ints("dilations", &[2, 1]).refusal();
+        let refusal = pool("MaxPool", &[1, 3, -1, 8], &dilations).refusal("y");
         assert!(refusal.contains("say the input's shape: `--input NAME=1,3,224,224`"), "{refusal}");
     }
 

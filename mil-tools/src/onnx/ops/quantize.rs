@@ -326,7 +326,7 @@ mod tests {
     }
 
     /// `x @ dequantized(w)`, and what is done about it in the oldest opset that can say it.
-    fn weight(w: Constant, scale: Constant, attributes: &[(&str, i64)]) -> (Opset, Vec<String>) {
+    fn weight(w: Constant, scale: Constant, attributes: &[(&str, i64)]) -> (Opset, Vec<&'static str>) {
         let attributes: Vec<_> = attributes.iter().map(|(name, i)| int(name, *i)).collect();
         let zeros = Constant::integers(w.dtype(), scale.shape(), &vec![1; scale.count()]).unwrap();
         let net = || {
@@ -343,8 +343,8 @@ mod tests {
 
     #[test]
     fn constants_stay_packed() {
-        let affine = ["constexpr_affine_dequantize", "add"].map(String::from).to_vec();
-        let blocks = ["constexpr_blockwise_shift_scale", "add"].map(String::from).to_vec();
+        let affine = ["constexpr_affine_dequantize", "add"].to_vec();
+        let blocks = ["constexpr_blockwise_shift_scale", "add"].to_vec();
         let scale = |shape: &[usize]| Constant::new(shape, &vec![0.5f32; shape.iter().product()]).unwrap();
         assert_eq!(weight(ints(I8, &[16, 64]), scale(&[]), &[]), (Opset::iOS16, affine.clone()));
         assert_eq!(weight(ints(U8, &[16, 64]), scale(&[16]), &[("axis", 0)]), (Opset::iOS16, affine));

@@ -405,30 +405,36 @@ impl Layer {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::OneNode;
+    use mil_core::types::DType::F32;
 
-    fn node(op: &str, gates: i64, steps: i64) -> OneNode {
-        let node = OneNode::new(op, &["y"]).input("x", &[steps, 2, 3]).int("hidden_size", 4);
-        node.ones("w", &[1, gates * 4, 3]).ones("r", &[1, gates * 4, 4])
+    use crate::onnx::{
+        proto::AttributeProto,
+        testing::{Net, int, string},
+    };
+
+    fn layer(op: &str, gates: usize, steps: i64, more: &[AttributeProto]) -> Vec<&'static str> {
+        let net = Net::new(18).input("x", F32, &[steps, 2, 3]).ones("b", &[1, gates * 8]);
+        let net = net.ones("w", &[1, gates * 4, 3]).ones("r", &[1, gates * 4, 4]);
+        net.node(op, "x w r b", "y", &[&[int("hidden_size", 4)], more].concat()).ops("y")
     }
 
     #[test]
     fn layers_with_constant_weights_are_one_op() {
-        assert_eq!(node("LSTM", 4, -1).ones("b", &[1, 32]).ops(), ["lstm", "expand_dims"]);
-        assert_eq!(node("GRU", 3, 5).ops(), ["gru", "expand_dims"]);
-        assert_eq!(node("RNN", 1, 5).string("direction", "reverse").ops(), ["rnn", "reverse", "expand_dims"]);
+        assert_eq!(layer("LSTM", 4, -1, &[]), ["lstm", "expand_dims"]);
+        assert_eq!(layer("GRU", 3, 5, &[]), ["gru", "expand_dims"]);
+        assert_eq!(layer("RNN", 1, 5, &[string("direction", "reverse")]), ["rnn", "reverse", "expand_dims"]);
         // Torch's kind of GRU is in iOS18, and is not said step by step where steps are many.
-        assert_eq!(node("GRU", 3, 1000).int("linear_before_reset", 1).ops(), ["gru", "expand_dims"]);
+        assert_eq!(layer("GRU", 3, 1000, &[int("linear_before_reset", 1)]), ["gru", "expand_dims"]);
     }
 
     #[test]
     fn computed_weights_are_for_few_steps() {
-        let node = |steps| {
-            let node = OneNode::new("RNN", &["y"]).input("x", &[steps, 2, 3]).int("hidden_size", 4);
-            node.input("w", &[1, 4, 3]).ones("r", &[1, 4, 4])
+        let net = |steps| {
+            let net = Net::new(18).input("x", F32, &[steps, 2, 3]).input("w", F32, &[1, 4, 3]).ones("r", &[1, 4, 4]);
+            net.node("RNN", "x w r", "y", &[int("hidden_size", 4)])
         };
-        assert!(node(3).ops().contains(&"tanh"));
-        let refusal = node(1000).refusal();
+        assert!(net(3).ops("y").contains(&"tanh"));
+        let refusal = net(1000).refusal("y");
         assert!(refusal.contains("--constant w=.."), "{refusal}");
     }
 }

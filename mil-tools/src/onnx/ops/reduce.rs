@@ -219,7 +219,7 @@ mod tests {
         let sums = |sizes: &[i64], axes: i64, keep| {
             let net = Net::new(18).input("x", F32, sizes).input("a", I64, &[axes]);
             let ops = net.node("ReduceSum", "x a", "y", &[int("keepdims", keep)]).ops("y");
-            let count = |name: &str| ops.iter().filter(|op| *op == name).count();
+            let count = |name: &str| ops.iter().filter(|op| **op == name).count();
             (count("reduce_sum"), count("reshape"))
         };
         assert_eq!(sums(&[2, 3], 1, 1), (2, 0));

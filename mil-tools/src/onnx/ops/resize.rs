@@ -465,36 +465,45 @@ fn computed(n: &mut Node<'_, '_>, x: &Tensor, request: &Request) -> Result<Value
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::OneNode;
+    use mil_core::{
+        ir::Constant,
+        types::DType::{F32, I64},
+    };
 
-    fn resize(input: &[i64], scales: [f32; 2]) -> OneNode {
-        let node = OneNode::new("Resize", &["y"]).input("x", input).without();
-        node.constant("scales", &[4], &[1.0, 1.0, scales[0], scales[1]])
+    use crate::onnx::testing::{Net, int, ints, string};
+
+    fn resize(input: &[i64], scales: [f32; 2], attributes: &[(&str, &str)]) -> Net {
+        let attributes: Vec<_> = attributes.iter().map(|(name, value)| string(name, value)).collect();
+        let net = Net::new(18).input("x", F32, input);
+        let net = net.constant("scales", Constant::vector(&[1.0, 1.0, scales[0], scales[1]]));
+        net.node("Resize", "x _ scales", "y", &attributes)
     }
 
     #[test]
     fn mil_has_ops_for_what_frameworks_export() {
-        let nearest = |node: OneNode| {
-            node.string("coordinate_transformation_mode", "asymmetric").string("nearest_mode", "floor").ops()
+        let nearest = |input: &[i64], scales| {
+            let attributes = [("coordinate_transformation_mode", "asymmetric"), ("nearest_mode", "floor")];
+            resize(input, scales, &attributes).ops("y")
         };
-        assert_eq!(nearest(resize(&[1, 3, 8, 8], [2.0, 2.0])), ["upsample_nearest_neighbor"]);
-        assert_eq!(nearest(resize(&[-1, 3, -1, -1], [2.0, 3.0])), ["upsample_nearest_neighbor"]);
-        let linear = |node: OneNode, mode: &str| {
-            node.string("mode", "linear").string("coordinate_transformation_mode", mode).ops()
+        assert_eq!(nearest(&[1, 3, 8, 8], [2.0, 2.0]), ["upsample_nearest_neighbor"]);
+        assert_eq!(nearest(&[-1, 3, -1, -1], [2.0, 3.0]), ["upsample_nearest_neighbor"]);
+        let linear = |input: &[i64], scales, mode: &str| {
+            resize(input, scales, &[("mode", "linear"), ("coordinate_transformation_mode", mode)]).ops("y")
         };
-        assert_eq!(linear(resize(&[1, 3, 8, 8], [2.0, 2.0]), "half_pixel"), ["upsample_bilinear"]);
-        assert_eq!(linear(resize(&[1, 3, -1, 8], [2.0, 2.0]), "align_corners"), ["upsample_bilinear"]);
-        assert_eq!(linear(resize(&[1, 3, 8, 8], [1.5, 2.0]), "pytorch_half_pixel"), ["resize_bilinear"]);
+        assert_eq!(linear(&[1, 3, 8, 8], [2.0, 2.0], "half_pixel"), ["upsample_bilinear"]);
+        assert_eq!(linear(&[1, 3, -1, 8], [2.0, 2.0], "align_corners"), ["upsample_bilinear"]);
+        assert_eq!(linear(&[1, 3, 8, 8], [1.5, 2.0], "pytorch_half_pixel"), ["resize_bilinear"]);
         // Not whole: 7.5 elements become 7.
-        assert_eq!(linear(resize(&[1, 3, 5, 8], [1.5, 1.0]), "half_pixel"), ["matmul"]);
+        assert_eq!(linear(&[1, 3, 5, 8], [1.5, 1.0], "half_pixel"), ["matmul"]);
     }
 
     #[test]
     fn computed_sizes_become_arithmetic() {
         let sizes = |mode: &str, coordinates: &str| {
-            let node = OneNode::new("Resize", &["y"]).input("x", &[1, 3, -1, -1]).without().without();
-            let node = node.integers("sizes", &[2]).ints("axes", &[2, 3]).string("mode", mode);
-            node.string("coordinate_transformation_mode", coordinates).ops()
+            let attributes =
+                [ints("axes", &[2, 3]), string("mode", mode), string("coordinate_transformation_mode", coordinates)];
+            let net = Net::new(18).input("x", F32, &[1, 3, -1, -1]).input("sizes", I64, &[2]);
+            net.node("Resize", "x _ _ sizes", "y", &attributes).ops("y")
         };
         // MIL's own op, from iOS17.
         assert_eq!(sizes("linear", "half_pixel"), ["resize"]);
@@ -505,17 +514,22 @@ mod tests {
             assert!(ops.contains(&"floor_div") && !ops.contains(&"floor"), "{ops:?}");
         }
         // A factor that is a quotient of small integers.
-        let ops = resize(&[1, 3, -1, 8], [1.6, 1.0]).ops();
+        let ops = resize(&[1, 3, -1, 8], [1.6, 1.0], &[]).ops("y");
         assert!(ops.contains(&"gather") && !ops.contains(&"floor") && !ops.contains(&"real_div"), "{ops:?}");
-        let antialias = resize(&[1, 3, 8, -1], [1.0, 0.3]).string("mode", "linear").int("antialias", 1).ops();
+        let net = Net::new(18).input("x", F32, &[1, 3, 8, -1]);
+        let net = net.constant("scales", Constant::vector(&[1f32, 1.0, 1.0, 0.3]));
+        let antialias = [string("mode", "linear"), int("antialias", 1)];
+        let antialias = net.node("Resize", "x _ scales", "y", &antialias).ops("y");
         assert!(antialias.contains(&"matmul") && !antialias.contains(&"gather"), "{antialias:?}");
     }
 
     #[test]
     fn unknown_sizes_are_refused_where_they_matter() {
-        let node =
-            |scales: &[i64]| OneNode::new("Resize", &["y"]).input("x", &[1, 3, 8, 8]).without().input("scales", scales);
-        assert!(node(&[-1]).refusal().contains("--constant scales=.."));
-        assert!(node(&[3]).refusal().contains("3 sizes for 4 dimensions"));
+        let refusal = |count: i64| {
+            let net = Net::new(18).input("x", F32, &[1, 3, 8, 8]).input("scales", F32, &[count]);
+            net.node("Resize", "x _ scales", "y", &[]).refusal("y")
+        };
+        assert!(refusal(-1).contains("--constant scales=.."));
+        assert!(refusal(3).contains("3 sizes for 4 dimensions"));
     }
 }

@@ -160,20 +160,33 @@ fn center_crop_pad(n: &mut Node<'_, '_>) -> Lowered {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::OneNode;
+    use mil_core::{
+        ir::Constant,
+        types::DType::{F32, I64},
+    };
+
+    use crate::onnx::testing::Net;
 
     #[test]
     fn axes_and_steps_may_be_computed() {
-        let node =
-            || OneNode::new("Slice", &["y"]).input("x", &[2, -1]).integers("starts", &[1]).integers("ends", &[1]);
-        assert_eq!(node().ops().last(), Some(&"slice_by_index"));
-        let ops = node().integers("axes", &[1]).ops();
+        let slice = |more: &str| {
+            let one = |net: Net, name: &str| match name {
+                "one" => net.constant("one", Constant::vector(&[1i64])),
+                "two" => net.input("two", I64, &[2]),
+                name => net.input(name, I64, &[1]),
+            };
+            let net = Net::new(18).input("x", F32, &[2, -1]).input("starts", I64, &[1]).input("ends", I64, &[1]);
+            let net = more.split_whitespace().fold(net, one);
+            net.node("Slice", &format!("x starts ends {more}"), "y", &[])
+        };
+        assert_eq!(slice("").ops("y").last(), Some(&"slice_by_index"));
+        let ops = slice("axes").ops("y");
         assert!(ops.last() == Some(&"slice_by_index") && !ops.contains(&"gather"), "{ops:?}");
-        let gathers = |node: OneNode| node.ops().into_iter().filter(|op| *op == "gather").count();
-        assert_eq!(gathers(node().integers("axes", &[1]).integers("steps", &[1])), 2);
-        assert_eq!(gathers(node().constant_integers("axes", &[1]).integers("steps", &[1])), 1);
-        assert!(node().integers("axes", &[2]).refusal().contains("as many starts as ends"));
-        let node = OneNode::new("Slice", &["y"]).input("x", &[2]).integers("starts", &[-1]).integers("ends", &[-1]);
-        assert!(node.refusal().contains("--constant starts=.."));
+        let gathers = |more| slice(more).ops("y").into_iter().filter(|op| *op == "gather").count();
+        assert_eq!(gathers("axes steps"), 2);
+        assert_eq!(gathers("one steps"), 1);
+        assert!(slice("two").refusal("y").contains("as many starts as ends"));
+        let net = Net::new(18).input("x", F32, &[2]).input("starts", I64, &[-1]).input("ends", I64, &[-1]);
+        assert!(net.node("Slice", "x starts ends", "y", &[]).refusal("y").contains("--constant starts=.."));
     }
 }

@@ -79,7 +79,7 @@ mod tests {
         assert_eq!(net(13, 1), ["softmax"]);
         assert_eq!(net(11, 2), ["softmax"]);
         let flat = net(11, 1);
-        assert_eq!(flat.iter().filter(|op| *op == "reshape").count(), 2, "{flat:?}");
+        assert_eq!(flat.iter().filter(|op| **op == "reshape").count(), 2, "{flat:?}");
     }
 
     #[test]

@@ -189,7 +189,7 @@ mod tests {
     fn an_axis_to_sum_along_may_be_computed() {
         let sums = |net: Net| {
             let ops = net.input("x", DType::F32, &[2, 3, 4]).node("CumSum", "x axis", "y", &[]).ops("y");
-            ops.into_iter().filter(|o| o == "cumsum").count()
+            ops.into_iter().filter(|o| *o == "cumsum").count()
         };
         assert_eq!(sums(Net::new(14).constant("axis", Constant::scalar(-2i32))), 1);
         assert_eq!(sums(Net::new(14).input("axis", DType::I32, &[])), 3);

@@ -368,7 +368,7 @@ mod tests {
         let back = [int("inverse", 1), int("onesided", 1)];
         let products = |net: Net| {
             let ops = net.node("DFT", "x _ axis", "y", &back).ops("y");
-            ops.into_iter().filter(|o| o == "matmul").count()
+            ops.into_iter().filter(|o| *o == "matmul").count()
         };
         assert_eq!(products(net(&[2, 6, 10, 2])), 3);
         assert_eq!(products(net(&[1, 6, 10, 2])), 2);
