@@ -234,7 +234,7 @@ mod tests {
             |net: Net| net.constant("most", Constant::vector(&[3i64])).constant("over", Constant::vector(&[0.5f32]));
         let has = |net: Net, op: &str| {
             let ops = net.node("NonMaxSuppression", "boxes scores most over", "y", &[]).ops("y");
-            ops.iter().any(|o| *o == op)
+            ops.contains(&op)
         };
         assert!(has(known(net()), "non_maximum_suppression"));
         assert!(!has(known(net()), "while_loop"));
