@@ -273,39 +273,38 @@ impl Lowering {
     pub(crate) fn neighbours(&mut self, ratio: &Value, filter: Filter) -> Result<Vec<(i64, Value)>, Refusal> {
         let rest = self.push(mb::sub(1.0, ratio))?;
         let Filter::Cubic(a) = filter else { return Ok(vec![(0, rest), (1, ratio.clone())]) };
-        let (before, after) = (self.push(mb::add(ratio, 1.0))?, self.push(mb::add(&rest, 1.0))?);
-        let (far, farther) = (self.cubic_far(&before, a)?, self.cubic_far(&after, a)?);
-        Ok(vec![(-1, far), (0, self.cubic_near(ratio, a)?), (1, self.cubic_near(&rest, a)?), (2, farther)])
+        let (before, after) = (self.cubic_far(ratio, &rest, a)?, self.cubic_far(&rest, ratio, a)?);
+        let (here, next) = (self.cubic_near(ratio, &rest, a)?, self.cubic_near(&rest, ratio, a)?);
+        Ok(vec![(-1, before), (0, here), (1, next), (2, after)])
     }
 
-    /// `((a + 2) x - (a + 3)) x^2 + 1`: Keys' kernel up to 1.
-    fn cubic_near(&mut self, x: &Value, a: f64) -> Result<Value, Refusal> {
-        let line = self.push(mb::mul(x, a + 2.0))?;
-        let line = self.push(mb::sub(&line, a + 3.0))?;
-        let square = self.push(mb::mul(x, x))?;
-        let y = self.push(mb::mul(&line, &square))?;
-        self.push(mb::add(&y, 1.0))
+    /// Keys' kernel up to 1, `(a + 2) x^3 - (a + 3) x^2 + 1`, `rest` being `1 - x`: as a product it is exact to the last digits where
+    /// it is near 0, in f16 too.
+    fn cubic_near(&mut self, x: &Value, rest: &Value, a: f64) -> Result<Value, Refusal> {
+        let y = self.push(mb::mul(x, a + 2.0))?;
+        let y = self.push(mb::sub(1.0, &y))?;
+        let y = self.push(mb::mul(&y, x))?;
+        let y = self.push(mb::add(&y, 1.0))?;
+        self.push(mb::mul(&y, rest))
     }
 
-    /// `((a x - 5 a) x + 8 a) x - 4 a`: Keys' kernel from 1 to 2.
-    fn cubic_far(&mut self, x: &Value, a: f64) -> Result<Value, Refusal> {
-        let y = self.push(mb::mul(x, a))?;
-        let y = self.push(mb::sub(&y, 5.0 * a))?;
+    /// Keys' kernel from 1 to 2, `a (x + 1)^3 - 5 a (x + 1)^2 + 8 a (x + 1) - 4 a` at a distance of `x + 1`, `rest` being `1 - x`.
+    fn cubic_far(&mut self, x: &Value, rest: &Value, a: f64) -> Result<Value, Refusal> {
+        let y = self.push(mb::mul(rest, rest))?;
         let y = self.push(mb::mul(&y, x))?;
-        let y = self.push(mb::add(&y, 8.0 * a))?;
-        let y = self.push(mb::mul(&y, x))?;
-        self.push(mb::sub(&y, 4.0 * a))
+        self.push(mb::mul(&y, a))
     }
 
     /// The filter's parts at distances of any sign.
     fn parts_at(&mut self, distance: &Value, filter: Filter) -> Result<Value, Refusal> {
         let x = self.push(mb::abs(distance))?;
-        let Filter::Cubic(a) = filter else {
-            let part = self.push(mb::sub(1.0, &x))?;
-            return self.push(mb::maximum(&part, 0.0));
-        };
-        let x = self.push(mb::minimum(&x, 2.0))?;
-        let (near, far) = (self.cubic_near(&x, a)?, self.cubic_far(&x, a)?);
+        // Far away distances are infinite in f16.
+        let x = self.push(mb::minimum(&x, filter.reach()))?;
+        let rest = self.push(mb::sub(1.0, &x))?;
+        let Filter::Cubic(a) = filter else { return Ok(rest) };
+        let near = self.cubic_near(&x, &rest, a)?;
+        let (beyond, rest) = (self.push(mb::sub(&x, 1.0))?, self.push(mb::sub(2.0, &x))?);
+        let far = self.cubic_far(&beyond, &rest, a)?;
         let is_near = self.push(mb::less_equal(&x, 1.0))?;
         self.push(mb::select(&is_near, &near, &far))
     }
