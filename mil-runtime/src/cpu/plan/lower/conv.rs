@@ -116,10 +116,10 @@ impl ConvProducer {
         let taps: usize = shape[2..].iter().product();
         let source = Source { inner, tap: 1, row: taps, column: inner * taps };
         let (k, len) = (inner * taps, outputs * inner * taps);
-        let machine = (b.planner.isa, &*b.planner.threads);
+        let by = b.planner.packing();
         let make = || {
             let elements = self.weight.elements(0)?;
-            let one = |g: usize| elements.panels(machine, (k, outputs), (g * len, g * outputs), source);
+            let one = |g: usize| elements.panels(by, (k, outputs), (g * len, g * outputs), source);
             Some(Packed::Panels((0..self.groups).map(one).collect()))
         };
         match b.planner.packed(self.weight.id, format!("conv in {}", self.groups), make)? {

@@ -177,7 +177,7 @@ impl TransposeProducer {
         let shape = self.weight.shape();
         let (inner, outputs) = (shape[0] / self.groups, shape[1]);
         let all: usize = shape[2..].iter().product();
-        let machine = (b.planner.isa, &*b.planner.threads);
+        let by = b.planner.packing();
         let source = Source { inner, tap: inner * outputs, row: outputs, column: 1 };
         let make = || {
             let elements = self.weight.elements(1)?;
@@ -190,7 +190,7 @@ impl TransposeProducer {
                     // By tap, then by input channel, then by output channel.
                     let pairs = g * inner * outputs..(g + 1) * inner * outputs;
                     let places = taps.iter().flat_map(|tap| pairs.clone().map(move |pair| pair * all + tap));
-                    panels.push(elements.gathered(places).panels(machine, (k, outputs), (0, 0), source));
+                    panels.push(elements.gathered(places).panels(by, (k, outputs), (0, 0), source));
                 }
             }
             Some(Packed::Panels(panels.into()))

@@ -104,10 +104,10 @@ struct Weights {
 
 impl Weights {
     fn panels(&self, b: &Builder<'_>) -> Option<Arc<[Panels]>> {
-        let machine = (b.planner.isa, &*b.planner.threads);
+        let by = b.planner.packing();
         let make = || {
             let elements = self.weight.elements(self.axis)?;
-            Some(Packed::Panels([elements.panels(machine, (self.k, self.n), (0, 0), self.source)].into()))
+            Some(Packed::Panels([elements.panels(by, (self.k, self.n), (0, 0), self.source)].into()))
         };
         match b.planner.packed(self.weight.id, self.kind, make)? {
             Packed::Panels(panels) => Some(panels),

@@ -115,13 +115,13 @@ pub(super) fn emit(
     joined: &Joined,
 ) -> Option<Vec<Stage>> {
     let (inputs, outputs) = (conv.weight.shape()[1], to.shape[1]);
-    let (isa, threads) = (b.planner.isa, Arc::clone(&b.planner.threads));
+    let by = b.planner.packing();
     let make = || {
         let dense = conv.weight.dense()?;
         let numbers = dense.to_f32().ok()?;
         let planes = weights(&numbers, outputs, inputs);
         let source = Source { inner: inputs, tap: 0, row: 1, column: inputs };
-        let panel = |w: &[f32]| Panels::f32(isa, &threads, inputs, outputs, w, source);
+        let panel = |w: &[f32]| Panels::f32(by, inputs, outputs, w, source);
         Some(Packed::Panels(planes.chunks_exact(planes.len() / PLANES).map(panel).collect()))
     };
     let Packed::Panels(panels) = b.planner.packed(conv.weight.id, "winograd", make)? else {
