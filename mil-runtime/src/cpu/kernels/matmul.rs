@@ -6,7 +6,7 @@ use super::{
     epilogue::Epilogue,
     gemm::Gemm,
     offsets::Offsets,
-    panels::{Panels, Source},
+    panels::{Packer, Panels, Source},
     simd::Isa,
     threads::{Shared, Threads},
 };
@@ -76,7 +76,16 @@ impl Products {
                 if !packed.as_ref().is_some_and(fits) {
                     let zeros = vec![0.0; self.k * self.n];
                     let plain = Source { inner: self.k.max(1), tap: 0, row: self.n, column: 1 };
-                    *packed = Some((isa, Panels::f32(isa, &Threads::new(1), self.k, self.n, &zeros, plain)));
+                    *packed = Some((
+                        isa,
+                        Panels::f32(
+                            Packer { isa, threads: &Threads::new(1), pages: None },
+                            self.k,
+                            self.n,
+                            &zeros,
+                            plain,
+                        ),
+                    ));
                 }
                 let Some((_, w)) = packed else { return };
                 w.repack(isa, &y[pair[1]..], source);

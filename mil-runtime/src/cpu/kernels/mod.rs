@@ -13,6 +13,7 @@ pub(crate) mod math;
 pub(crate) mod matmul;
 pub(crate) mod norm;
 pub(crate) mod offsets;
+pub(crate) mod pages;
 pub(crate) mod panels;
 pub(crate) mod pick;
 pub(crate) mod pool;

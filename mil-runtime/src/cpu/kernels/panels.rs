@@ -1,9 +1,11 @@
 //! Weights in the order in which a matrix kernel reads them.
 
+use bytemuck::Pod;
 use half::f16;
 
 use super::{
     aligned::Aligned,
+    pages::Pages,
     simd::{Isa, Set, Simd, dispatch},
     threads::Threads,
 };
@@ -33,28 +35,36 @@ pub(crate) struct Group {
 #[derive(Clone, Debug)]
 pub(crate) enum PanelData {
     F32(Aligned),
-    F16(Vec<u16>),
+    F16(Aligned<u16>),
     /// `(element - zero[column]) * scale[column]`; both padded as the columns. Rounded to f16 if `half`.
     Int8 {
-        elements: Vec<i8>,
+        elements: Aligned<i8>,
         scale: Vec<f32>,
         zero: Vec<f32>,
         half: bool,
     },
     /// `(element - zero[column]) * scale[column]`; both padded as the columns. Rounded to f16 if `half`.
     UInt8 {
-        elements: Vec<u8>,
+        elements: Aligned<u8>,
         scale: Vec<f32>,
         zero: Vec<f32>,
         half: bool,
     },
     /// `table[tables[column]][element]`, tables of `size` entries one after the other.
     Lut {
-        elements: Vec<u8>,
+        elements: Aligned<u8>,
         table: Vec<f32>,
         tables: Vec<u32>,
         size: usize,
     },
+}
+
+/// Of whom panels are made: for which instructions, by which threads, in which memory, if not in memory of their own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Packer<'a> {
+    pub(crate) isa: Isa,
+    pub(crate) threads: &'a Threads,
+    pub(crate) pages: Option<&'a Pages>,
 }
 
 /// What integers stand for: `(element - zero[column]) * scale[column]`, rounded to f16 if `half`.
@@ -116,8 +126,7 @@ pub(crate) fn pad(isa: Isa, v: impl IntoIterator<Item = f32>, n: usize) -> Vec<f
 
 /// Puts elements in the order of the groups.
 fn pack_into<T: Copy + Send + Sync>(
-    isa: Isa,
-    threads: &Threads,
+    (isa, threads): (Isa, &Threads),
     groups: &[Group],
     (k, n): (usize, usize),
     src: &[T],
@@ -163,51 +172,48 @@ fn pack_into<T: Copy + Send + Sync>(
 
 impl Panels {
     /// Packs f32.
-    pub(crate) fn f32(isa: Isa, threads: &Threads, k: usize, n: usize, src: &[f32], from: Source) -> Panels {
-        let groups = groups(isa, k, n);
-        let mut data = Aligned::zeros(k * padded(isa, n));
-        pack_into(isa, threads, &groups, (k, n), src, from, &mut data);
+    pub(crate) fn f32(by: Packer<'_>, k: usize, n: usize, src: &[f32], from: Source) -> Panels {
+        let groups = groups(by.isa, k, n);
+        let mut data = Aligned::zeros_in(by.pages, k * padded(by.isa, n));
+        pack_into((by.isa, by.threads), &groups, (k, n), src, from, &mut data);
         Panels { k, n, groups, data: PanelData::F32(data) }
     }
 
     /// Packs f16, which stays so.
-    pub(crate) fn f16(isa: Isa, threads: &Threads, k: usize, n: usize, src: &[f16], from: Source) -> Panels {
-        let elements = elements(isa, threads, k, n, bytemuck::cast_slice::<f16, u16>(src), from);
-        Panels { k, n, groups: groups(isa, k, n), data: PanelData::F16(elements) }
+    pub(crate) fn f16(by: Packer<'_>, k: usize, n: usize, src: &[f16], from: Source) -> Panels {
+        let elements = elements(by, k, n, bytemuck::cast_slice::<f16, u16>(src), from);
+        Panels { k, n, groups: groups(by.isa, k, n), data: PanelData::F16(elements) }
     }
 
     /// Packs integers, which stay so, with scale and zero point of each column.
     pub(crate) fn int8(
-        isa: Isa,
-        threads: &Threads,
+        by: Packer<'_>,
         (k, n): (usize, usize),
         src: &[i8],
         from: Source,
         Affine { scale, zero, half }: Affine<'_>,
     ) -> Panels {
-        let elements = elements(isa, threads, k, n, src, from);
-        let (scale, zero) = (pad(isa, scale.iter().copied(), n), pad(isa, zero.iter().copied(), n));
-        Panels { k, n, groups: groups(isa, k, n), data: PanelData::Int8 { elements, scale, zero, half } }
+        let elements = elements(by, k, n, src, from);
+        let (scale, zero) = (pad(by.isa, scale.iter().copied(), n), pad(by.isa, zero.iter().copied(), n));
+        Panels { k, n, groups: groups(by.isa, k, n), data: PanelData::Int8 { elements, scale, zero, half } }
     }
 
     /// As [`Panels::int8`], of unsigned integers.
     pub(crate) fn uint8(
-        isa: Isa,
-        threads: &Threads,
+        by: Packer<'_>,
         (k, n): (usize, usize),
         src: &[u8],
         from: Source,
         Affine { scale, zero, half }: Affine<'_>,
     ) -> Panels {
-        let elements = elements(isa, threads, k, n, src, from);
-        let (scale, zero) = (pad(isa, scale.iter().copied(), n), pad(isa, zero.iter().copied(), n));
-        Panels { k, n, groups: groups(isa, k, n), data: PanelData::UInt8 { elements, scale, zero, half } }
+        let elements = elements(by, k, n, src, from);
+        let (scale, zero) = (pad(by.isa, scale.iter().copied(), n), pad(by.isa, zero.iter().copied(), n));
+        Panels { k, n, groups: groups(by.isa, k, n), data: PanelData::UInt8 { elements, scale, zero, half } }
     }
 
     /// Packs indices into tables of `size` entries, which stay so; `tables` says which table a column has.
     pub(crate) fn lut(
-        isa: Isa,
-        threads: &Threads,
+        by: Packer<'_>,
         (k, n): (usize, usize),
         src: &[u8],
         from: Source,
@@ -218,14 +224,14 @@ impl Panels {
             tables.len() == n && table.len() >= most && src.iter().all(|i| usize::from(*i) < size),
             "indices into tables"
         );
-        let elements = elements(isa, threads, k, n, src, from);
-        Panels { k, n, groups: groups(isa, k, n), data: PanelData::Lut { elements, table, tables, size } }
+        let elements = elements(by, k, n, src, from);
+        Panels { k, n, groups: groups(by.isa, k, n), data: PanelData::Lut { elements, table, tables, size } }
     }
 
     /// Packs f32 again into the same memory: a matrix of the same size.
     pub(crate) fn repack(&mut self, isa: Isa, src: &[f32], from: Source) {
         if let PanelData::F32(data) = &mut self.data {
-            pack_into(isa, &Threads::new(1), &self.groups, (self.k, self.n), src, from, data);
+            pack_into((isa, &Threads::new(1)), &self.groups, (self.k, self.n), src, from, data);
         }
     }
 
@@ -276,16 +282,9 @@ impl Panels {
     }
 }
 
-fn elements<T: Copy + Default + Send + Sync>(
-    isa: Isa,
-    threads: &Threads,
-    k: usize,
-    n: usize,
-    src: &[T],
-    from: Source,
-) -> Vec<T> {
-    let mut data = vec![T::default(); k * padded(isa, n)];
-    pack_into(isa, threads, &groups(isa, k, n), (k, n), src, from, &mut data);
+fn elements<T: Pod + Send + Sync>(by: Packer<'_>, k: usize, n: usize, src: &[T], from: Source) -> Aligned<T> {
+    let mut data = Aligned::zeros_in(by.pages, k * padded(by.isa, n));
+    pack_into((by.isa, by.threads), &groups(by.isa, k, n), (k, n), src, from, &mut data);
     data
 }
 

@@ -21,7 +21,7 @@ use self::{
 };
 use super::{
     compressed::AllCompressed,
-    kernels::{aligned::Aligned, simd::Isa, threads::Threads},
+    kernels::{aligned::Aligned, pages::Pages, panels::Packer, simd::Isa, threads::Threads},
     options::{CpuOptions, Numerics, Packing},
     reference::value::Value,
 };
@@ -54,6 +54,8 @@ pub(crate) struct Planner {
     pub(crate) constants: BTreeMap<ValueId, Arc<AnyTensor>>,
     /// Those that are not unpacked.
     pub(crate) compressed: AllCompressed,
+    /// The memory of packed weights, one behind the other in the order in which plans use them.
+    pages: Pages,
     packed: Mutex<BTreeMap<(ValueId, Cow<'static, str>), Packed>>,
     plans: Mutex<VecDeque<(Key, Arc<Plan>)>>,
     /// What the ops of a block from one on use, and what the block gives.
@@ -103,6 +105,7 @@ impl Planner {
             packing: options.packing,
             constants,
             compressed,
+            pages: Pages::default(),
             packed: Mutex::default(),
             plans: Mutex::default(),
             uses: Mutex::default(),
@@ -111,6 +114,11 @@ impl Planner {
 
     pub(crate) fn machine(&self) -> Machine<'_> {
         Machine { isa: self.isa, threads: &self.threads }
+    }
+
+    /// How weights that are kept are packed.
+    pub(crate) fn packer(&self) -> Packer<'_> {
+        Packer { isa: self.isa, threads: &self.threads, pages: Some(&self.pages) }
     }
 
     /// The packed form of a constant, made once. `kind` says all on which it depends besides the constant. `None` if it cannot be made.

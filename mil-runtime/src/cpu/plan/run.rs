@@ -13,7 +13,7 @@ use super::{
 use crate::{
     cpu::{
         executor::{Executor, Run},
-        kernels::aligned::Aligned,
+        kernels::{aligned::Aligned, pages::Pages},
         reference::value::Value,
     },
     error::RunError,
@@ -31,7 +31,9 @@ impl Plan {
         let idle = lock(&self.arenas).pop();
         let mut arena = idle.unwrap_or_else(|| {
             planner.make_room(self.bytes());
-            Arena { slots: self.sizes.iter().map(|len| Aligned::zeros(*len)).collect() }
+            let lines = self.sizes.iter().map(|len| len.saturating_mul(size_of::<f32>()).saturating_add(63));
+            let pages = Pages::of(lines.fold(0, usize::saturating_add));
+            Arena { slots: self.sizes.iter().map(|len| Aligned::zeros_in(Some(&pages), *len)).collect() }
         });
         let done = self.steps.iter().try_for_each(|step| self.step(executor, planner, step, &mut arena, run));
         lock(&self.arenas).push(arena);

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::{
     super::{
         epilogue::{Activation, Residual},
-        panels::{Affine, Source, pad},
+        panels::{Affine, Packer, Source, pad},
     },
     *,
 };
@@ -60,7 +60,7 @@ fn check(isa: Isa, threads: &Threads, case: &Case) {
         then: &[],
     };
     let source = Source { inner: k, tap: 0, row: *n, column: 1 };
-    let panels = Panels::f32(isa, threads, k, *n, &w, source);
+    let panels = Panels::f32(Packer { isa, threads, pages: None }, k, *n, &w, source);
     let mut y = vec![9.0; rows * stride];
     let gemm = Gemm { x: &x, rows: row_at.rows(), runs: &runs, len: *len, w: &panels, y_rows: y_at.rows(), epilogue };
     gemm.run(isa, threads, &mut y);
@@ -140,11 +140,18 @@ fn weights_stay_as_small_as_they_are() {
             y
         };
         let exactly = |small: &Panels, same: Vec<f32>| {
-            assert_eq!(product(small), product(&Panels::f32(isa, &threads, k, n, &same, source)), "{isa:?}");
+            assert_eq!(
+                product(small),
+                product(&Panels::f32(Packer { isa, threads: &threads, pages: None }, k, n, &same, source)),
+                "{isa:?}"
+            );
             assert!(small.bytes() < k * padded(isa, n) * 3);
         };
         let halves: Vec<f16> = raw.iter().map(|v| f16::from_f32(*v)).collect();
-        exactly(&Panels::f16(isa, &threads, k, n, &halves, source), halves.iter().map(|h| h.to_f32()).collect());
+        exactly(
+            &Panels::f16(Packer { isa, threads: &threads, pages: None }, k, n, &halves, source),
+            halves.iter().map(|h| h.to_f32()).collect(),
+        );
         let ints: Vec<i8> = raw.iter().map(|v| (v * 127.0) as i8).collect();
         let bytes: Vec<u8> = ints.iter().map(|i| *i as u8).collect();
         let (scale, zero) = (numbers(n, 3), (0..n).map(|c| c as f32 - 9.0).collect::<Vec<_>>());
@@ -153,14 +160,26 @@ fn weights_stay_as_small_as_they_are() {
             let round = |v: f32| if half { f16::from_f32(v).to_f32() } else { v };
             let value = |(i, q): (usize, f32)| round((q - zero[i / k]) * scale[i / k]);
             let same = ints.iter().map(|q| f32::from(*q)).enumerate().map(value).collect();
-            exactly(&Panels::int8(isa, &threads, (k, n), &ints, source, affine), same);
+            exactly(&Panels::int8(Packer { isa, threads: &threads, pages: None }, (k, n), &ints, source, affine), same);
             let same = bytes.iter().map(|q| f32::from(*q)).enumerate().map(value).collect();
-            exactly(&Panels::uint8(isa, &threads, (k, n), &bytes, source, affine), same);
+            exactly(
+                &Panels::uint8(Packer { isa, threads: &threads, pages: None }, (k, n), &bytes, source, affine),
+                same,
+            );
         }
         let indices: Vec<u8> = bytes.iter().map(|b| b % 16).collect();
         let (table, tables) = (numbers(32, 4), (0..n).map(|c| u32::from(c >= n / 2)).collect::<Vec<_>>());
         let same = (0..k * n).map(|i| table[tables[i / k] as usize * 16 + usize::from(indices[i])]).collect();
-        exactly(&Panels::lut(isa, &threads, (k, n), &indices, source, (table.clone(), tables.clone(), 16)), same);
+        exactly(
+            &Panels::lut(
+                Packer { isa, threads: &threads, pages: None },
+                (k, n),
+                &indices,
+                source,
+                (table.clone(), tables.clone(), 16),
+            ),
+            same,
+        );
     }
 }
 
@@ -179,10 +198,10 @@ fn speed() {
         (48, 48, 64),
     ] {
         let source = Source { inner: k, tap: 0, row: 1, column: k };
-        let panels = Panels::f32(isa, &threads, k, n, &numbers(k * n, 1), source);
+        let panels = Panels::f32(Packer { isa, threads: &threads, pages: None }, k, n, &numbers(k * n, 1), source);
         let x = numbers(rows * k, 2);
         let (x_rows, y_rows) = (offsets((0..rows).map(|r| r * k)), offsets((0..rows).map(|r| r * n)));
-        let (runs, mut y) = (offsets([0]), Aligned::zeros(rows * n));
+        let (runs, mut y) = (offsets([0]), Aligned::<f32>::zeros(rows * n));
         let gemm = Gemm {
             x: &x,
             rows: x_rows.rows(),
@@ -207,7 +226,13 @@ fn speed() {
 #[should_panic(expected = "x is too short")]
 fn rows_outside_are_not_read() {
     let isa = Isa::SCALAR;
-    let panels = Panels::f32(isa, &Threads::new(1), 2, 1, &[1.0, 2.0], Source { inner: 2, tap: 0, row: 1, column: 2 });
+    let panels = Panels::f32(
+        Packer { isa, threads: &Threads::new(1), pages: None },
+        2,
+        1,
+        &[1.0, 2.0],
+        Source { inner: 2, tap: 0, row: 1, column: 2 },
+    );
     let (rows, runs) = (offsets([0, 1]), offsets([0]));
     let epilogue = Epilogue::default();
     Gemm { x: &[1.0, 2.0], rows: rows.rows(), runs: &runs, len: 2, w: &panels, y_rows: rows.rows(), epilogue }.run(

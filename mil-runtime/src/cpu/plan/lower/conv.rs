@@ -112,9 +112,9 @@ impl ConvProducer {
         let taps: usize = shape[2..].iter().product();
         let source = Source { inner, tap: 1, row: taps, column: inner * taps };
         let (k, len) = (inner * taps, outputs * inner * taps);
-        Matrices::of(b, &self.weight, format!("conv in {groups}"), move |weight, m| {
+        Matrices::of(b, &self.weight, format!("conv in {groups}"), move |weight, by| {
             let elements = weight.elements(0)?;
-            let one = |g: usize| elements.panels(m, (k, outputs), (g * len, g * outputs), source);
+            let one = |g: usize| elements.panels(by, (k, outputs), (g * len, g * outputs), source);
             Some((0..groups).map(one).collect())
         })
     }

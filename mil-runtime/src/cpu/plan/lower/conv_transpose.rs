@@ -177,7 +177,7 @@ impl TransposeProducer {
         let places = |remainder: &Vec<usize>| self.taps(remainder).iter().map(place).collect();
         let taps: Vec<Vec<usize>> = self.remainders().iter().map(places).collect();
         let steps: Vec<_> = self.axes.iter().map(|a| (a.stride, a.dilation)).collect();
-        Matrices::of(b, &self.weight, format!("conv_transpose in {groups} by {steps:?}"), move |weight, m| {
+        Matrices::of(b, &self.weight, format!("conv_transpose in {groups} by {steps:?}"), move |weight, by| {
             let elements = weight.elements(1)?;
             let mut panels = vec![];
             for taps in &taps {
@@ -185,7 +185,7 @@ impl TransposeProducer {
                     // By tap, then by input channel, then by output channel.
                     let pairs = g * inner * outputs..(g + 1) * inner * outputs;
                     let places = taps.iter().flat_map(|tap| pairs.clone().map(move |pair| pair * all + tap));
-                    panels.push(elements.gathered(places).panels(m, (taps.len() * inner, outputs), (0, 0), source));
+                    panels.push(elements.gathered(places).panels(by, (taps.len() * inner, outputs), (0, 0), source));
                 }
             }
             Some(panels)

@@ -98,8 +98,8 @@ struct Weights {
 impl Weights {
     fn matrices(&self, b: &Builder<'_>) -> Option<Matrices> {
         let Weights { axis, source, k, n, .. } = *self;
-        Matrices::of(b, &self.weight, self.kind, move |weight, m| {
-            Some(vec![weight.elements(axis)?.panels(m, (k, n), (0, 0), source)])
+        Matrices::of(b, &self.weight, self.kind, move |weight, by| {
+            Some(vec![weight.elements(axis)?.panels(by, (k, n), (0, 0), source)])
         })
     }
 }

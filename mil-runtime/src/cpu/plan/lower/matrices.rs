@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use super::{Packed, weight::Weight};
 use crate::cpu::{
-    kernels::panels::Panels,
+    kernels::panels::{Packer, Panels},
     options::Packing,
     plan::{build::Builder, step::Machine},
 };
@@ -15,7 +15,7 @@ pub(super) enum Matrices {
     AtUse(Weight, Make),
 }
 
-type Make = Box<dyn Fn(&Weight, Machine<'_>) -> Option<Vec<Panels>> + Send + Sync>;
+type Make = Box<dyn Fn(&Weight, Packer<'_>) -> Option<Vec<Panels>> + Send + Sync>;
 
 impl Matrices {
     /// As they will be packed. `kind` says all on which that depends besides the weight. `make` packs any weight that is not compressed;
@@ -24,12 +24,12 @@ impl Matrices {
         b: &Builder<'_>,
         weight: &Weight,
         kind: impl Into<Cow<'static, str>>,
-        make: impl Fn(&Weight, Machine<'_>) -> Option<Vec<Panels>> + Send + Sync + 'static,
+        make: impl Fn(&Weight, Packer<'_>) -> Option<Vec<Panels>> + Send + Sync + 'static,
     ) -> Option<Matrices> {
         if b.packing == Packing::AtUse && weight.plain().is_some() {
             return Some(Matrices::AtUse(weight.clone(), Box::new(make)));
         }
-        let kept = || Some(Packed::Panels(make(weight, b.planner.machine())?.into()));
+        let kept = || Some(Packed::Panels(make(weight, b.planner.packer())?.into()));
         match b.planner.packed(weight.id, kind, kept)? {
             Packed::Panels(panels) => Some(Matrices::Kept(panels)),
             Packed::Depthwise(_) => unreachable!("packed under another name"),
@@ -41,7 +41,8 @@ impl Matrices {
         match self {
             Matrices::Kept(panels) => Arc::clone(panels),
             Matrices::AtUse(weight, make) => {
-                let panels = make(weight, m).expect("what is not compressed can be packed");
+                let by = Packer { isa: m.isa, threads: m.threads, pages: None };
+                let panels = make(weight, by).expect("what is not compressed can be packed");
                 // Its pages need not stay in memory, if they are of a file.
                 if let Some(plain) = weight.plain() {
                     plain.release();

@@ -223,14 +223,14 @@ fn numbers(b: &Builder<'_>, arg: &Arg) -> Option<Vec<f32>> {
 fn packed(b: &Builder<'_>, hh: &Arg, kind: &Kind) -> Option<Arc<[Panels]>> {
     let weight = b.constant(hh)?;
     let ([width, hidden], numbers) = (weight.shape()[..].try_into().ok()?, weight.to_f32().ok()?);
-    let (isa, threads) = (b.planner.isa, &*b.planner.threads);
+    let by = b.planner.packer();
     let source = Source { inner: hidden, tap: 0, row: 1, column: hidden };
     let gru = matches!(kind, Kind::Gru { .. });
     let make = || {
-        let mut panels = vec![Panels::f32(isa, threads, hidden, width, &numbers, source)];
+        let mut panels = vec![Panels::f32(by, hidden, width, &numbers, source)];
         if gru {
             let output = &numbers[hidden * hidden..][..hidden * hidden];
-            panels.push(Panels::f32(isa, threads, hidden, hidden, output, source));
+            panels.push(Panels::f32(by, hidden, hidden, output, source));
         }
         Some(Packed::Panels(panels.into()))
     };

@@ -10,11 +10,11 @@ use mil_core::{
     types::DType,
 };
 
-use super::super::{build::Builder, step::Machine};
+use super::super::build::Builder;
 use crate::{
     cpu::{
         compressed::Compressed,
-        kernels::panels::{Affine, Panels, Source},
+        kernels::panels::{Affine, Packer, Panels, Source},
     },
     tensor::{AnyTensor, Data},
 };
@@ -139,24 +139,24 @@ impl Elements<'_> {
     /// `first` of the dimension.
     pub(super) fn panels(
         &self,
-        Machine { isa, threads }: Machine<'_>,
+        by: Packer<'_>,
         (k, n): (usize, usize),
         (start, first): (usize, usize),
         source: Source,
     ) -> Panels {
         let of = |c: &Columns| (c.scale[first..][..n].to_vec(), c.zero[first..][..n].to_vec(), c.half);
         match self {
-            Elements::F16(v) => Panels::f16(isa, threads, k, n, &v[start..], source),
-            Elements::F32(v) => Panels::f32(isa, threads, k, n, &v[start..], source),
+            Elements::F16(v) => Panels::f16(by, k, n, &v[start..], source),
+            Elements::F32(v) => Panels::f32(by, k, n, &v[start..], source),
             Elements::Int8 { elements, columns } => {
                 let (scale, zero, half) = of(columns);
                 let affine = Affine { scale: &scale, zero: &zero, half };
-                Panels::int8(isa, threads, (k, n), &elements[start..], source, affine)
+                Panels::int8(by, (k, n), &elements[start..], source, affine)
             }
             Elements::UInt8 { elements, columns } => {
                 let (scale, zero, half) = of(columns);
                 let affine = Affine { scale: &scale, zero: &zero, half };
-                Panels::uint8(isa, threads, (k, n), &elements[start..], source, affine)
+                Panels::uint8(by, (k, n), &elements[start..], source, affine)
             }
             Elements::Lut { elements, tables } => {
                 // Only the tables of these columns.
@@ -164,7 +164,7 @@ impl Elements<'_> {
                 let (low, high) = (of.iter().min().map_or(0, |t| *t), of.iter().max().map_or(0, |t| *t + 1));
                 let entries = &tables.entries[low as usize * tables.size..high as usize * tables.size];
                 let of = of.iter().map(|t| t - low).collect();
-                Panels::lut(isa, threads, (k, n), &elements[start..], source, (entries.to_vec(), of, tables.size))
+                Panels::lut(by, (k, n), &elements[start..], source, (entries.to_vec(), of, tables.size))
             }
         }
     }

@@ -115,12 +115,12 @@ pub(super) fn emit(
     joined: &Joined,
 ) -> Option<Vec<Stage>> {
     let (inputs, outputs) = (conv.weight.shape()[1], to.shape[1]);
-    let matrices = Matrices::of(b, &conv.weight, "winograd", move |weight, m| {
+    let matrices = Matrices::of(b, &conv.weight, "winograd", move |weight, by| {
         let dense = weight.dense()?;
         let numbers = dense.to_f32().ok()?;
         let planes = weights(&numbers, outputs, inputs);
         let source = Source { inner: inputs, tap: 0, row: 1, column: inputs };
-        let panel = |w: &[f32]| Panels::f32(m.isa, m.threads, inputs, outputs, w, source);
+        let panel = |w: &[f32]| Panels::f32(by, inputs, outputs, w, source);
         Some(planes.chunks_exact(planes.len() / PLANES).map(panel).collect())
     })?;
     let (ending, rest) = Ending::of(b, joined, to, 1, conv.bias.as_deref(), Can { groups: 1, add: true, then: false });
