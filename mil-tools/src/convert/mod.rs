@@ -50,7 +50,7 @@ pub enum Precision {
 }
 
 /// How a model is converted.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ConvertOptions {
     /// How it is read.
     pub import: ImportOptions,
@@ -63,18 +63,6 @@ pub struct ConvertOptions {
     /// `.safetensors` files with inputs, by their names in the package: what the package is validated on. Made-up inputs where there is
     /// none.
     pub samples: Vec<PathBuf>,
-}
-
-impl Default for ConvertOptions {
-    fn default() -> ConvertOptions {
-        ConvertOptions {
-            import: ImportOptions::default(),
-            precision: Precision::default(),
-            skip: vec![],
-            validation: Validation::default(),
-            samples: vec![],
-        }
-    }
 }
 
 /// What was done.
