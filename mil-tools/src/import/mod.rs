@@ -15,6 +15,7 @@ mod parts;
 mod pixels;
 mod refusal;
 mod sizes;
+mod table;
 mod tensor;
 mod values;
 
@@ -27,6 +28,7 @@ pub(crate) use parts::Cut;
 pub use refusal::Refusal;
 pub(crate) use refusal::unsaid;
 pub(crate) use sizes::Size;
+pub(crate) use table::table;
 pub(crate) use tensor::{Tensor, axis_of, carrier};
 
 use mil_core::ir::Program;
