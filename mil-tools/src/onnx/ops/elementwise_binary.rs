@@ -150,6 +150,6 @@ mod tests {
             let net = Net::new(14).input("x", F32, &[2, 3]).constant("e", Constant::scalar(e));
             net.node("Pow", "x e", "y", &[]).ops("y")
         };
-        assert_eq!((net(2.0), net(0.5), net(3.0)), (vec!["square".into()], vec!["sqrt".into()], vec!["pow".into()]));
+        assert_eq!((net(2.0), net(0.5), net(3.0)), (vec!["square"], vec!["sqrt"], vec!["pow"]));
     }
 }

@@ -410,7 +410,7 @@ mod tests {
     #[test]
     fn pools_are_one_op_where_mil_has_them() {
         let up = int("ceil_mode", 1);
-        assert_eq!(pool("MaxPool", &[-1, 3, -1, -1], &[up.clone()]).ops("y"), ["max_pool"]);
+        assert_eq!(pool("MaxPool", &[-1, 3, -1, -1], std::slice::from_ref(&up)).ops("y"), ["max_pool"]);
         // Unequal padding: more of it at the end stands for rounding up.
         let unequal = pool("MaxPool", &[1, 3, 8, 8], &[up, ints("pads", &[1, 1, 0, 0])]);
         assert_eq!(unequal.ops("y"), ["max_pool"]);
