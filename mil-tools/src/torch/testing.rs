@@ -92,7 +92,7 @@ impl Net {
     /// Why the graph is refused.
     #[track_caller]
     pub(super) fn refusal(self, output: &str) -> String {
-        self.import(output).err().expect("the graph is not refused")
+        self.import(output).expect_err("the graph is not refused")
     }
 
     /// The ops of the program, in their order, but constants.
