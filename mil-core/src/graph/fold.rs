@@ -9,9 +9,9 @@ use crate::{
 
 use super::{Graph, Value};
 
-/// Who computes ops on constants; nobody by default.
+/// Who computes ops on constants, nobody by default; and by how many bytes results were larger than what they are made of.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Folding(Option<&'static dyn Evaluate>);
+pub(super) struct Folding(Option<&'static dyn Evaluate>, usize);
 
 impl std::fmt::Debug for Folding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -41,7 +41,7 @@ impl Graph {
     /// # Ok::<(), mil_core::graph::BuildError>(())
     /// ```
     pub fn fold_constants(&mut self, with: &'static dyn Evaluate) {
-        self.folding = Folding(Some(with));
+        self.folding = Folding(Some(with), 0);
     }
 
     /// The constants that stand for an op's outputs, if all of them are known or can be computed.
@@ -58,7 +58,7 @@ impl Graph {
             return None;
         }
         let known: Option<Vec<_>> = inferred.iter().map(|i| i.known.as_ref()?.constant().cloned()).collect();
-        let constants = ConstElimination::DEFAULT.computed(args, &types, known, Some(with))?;
+        let constants = ConstElimination::DEFAULT.computed(args, &types, known, Some(with), &mut self.folding.1)?;
         let many = constants.len() > 1;
         let constants = constants.into_iter().enumerate();
         Some(

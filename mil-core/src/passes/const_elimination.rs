@@ -19,6 +19,9 @@ pub struct ConstElimination {
     pub small: usize,
     /// Larger ones are if they have at most this many times the bytes of the constants that they are made of.
     pub growth: usize,
+    /// All results of a function together are at most this many bytes larger than what they are made of: a few ops can double a constant
+    /// over and over.
+    pub added: usize,
 }
 
 impl Default for ConstElimination {
@@ -28,8 +31,8 @@ impl Default for ConstElimination {
 }
 
 impl ConstElimination {
-    /// The default limits: 4 KiB, and twice the size.
-    pub const DEFAULT: ConstElimination = ConstElimination { small: 4096, growth: 2 };
+    /// The default limits: 4 KiB, and twice the size; 256 MiB more than there was.
+    pub const DEFAULT: ConstElimination = ConstElimination { small: 4096, growth: 2, added: 256 << 20 };
 }
 
 impl Pass for ConstElimination {
@@ -42,11 +45,12 @@ impl Pass for ConstElimination {
     }
 
     fn function(&self, rw: &mut Rewriter, cx: &Context<'_>, report: &mut Report) -> Result<(), OpError> {
+        let mut added = 0;
         for op in rw.ops() {
             if !rw.is_live(op) || !may_fold(rw, op) {
                 continue;
             }
-            let Some(constants) = self.fold(rw, op, cx) else { continue };
+            let Some(constants) = self.fold(rw, op, cx, &mut added) else { continue };
             let names: Vec<String> = rw.op(op).outputs.iter().map(|v| rw.data(*v).name.clone()).collect();
             let mut at = rw.before(op);
             let values: Vec<_> = names.iter().zip(constants).map(|(name, c)| at.constant(name, c)).collect();
@@ -75,23 +79,27 @@ impl ConstElimination {
     }
 
     /// The outputs, if they are known or can be computed, and are not too large.
-    fn fold(&self, rw: &Rewriter, op: OpId, cx: &Context<'_>) -> Option<Vec<Constant>> {
+    fn fold(&self, rw: &Rewriter, op: OpId, cx: &Context<'_>, added: &mut usize) -> Option<Vec<Constant>> {
         let outputs = &rw.op(op).outputs;
         let types: Vec<&Type> = outputs.iter().map(|v| rw.ty(*v)).collect();
         let known: Option<Vec<Constant>> = outputs.iter().map(|v| rw.known(*v).cloned()).collect();
-        self.computed(&rw.function().args(rw.op(op)), &types, known, cx.evaluate)
+        self.computed(&rw.function().args(rw.op(op)), &types, known, cx.evaluate, added)
     }
 
-    /// What an op of these arguments gives, if that is `known` or can be computed, and is not too large.
+    /// What an op of these arguments gives, if that is `known` or can be computed, and is not too large. `added` counts by how much
+    /// results were larger than what they are made of.
     pub(crate) fn computed(
         &self,
         args: &Args,
         outputs: &[&Type],
         known: Option<Vec<Constant>>,
         evaluate: Option<&dyn Evaluate>,
+        added: &mut usize,
     ) -> Option<Vec<Constant>> {
         let size = outputs.iter().try_fold(0usize, |n, ty| n.checked_add(bytes(ty)?))?;
-        if size > self.limit(args) {
+        let inputs = inputs(args);
+        let total = added.saturating_add(size.saturating_sub(inputs));
+        if size > self.small.max(inputs.saturating_mul(self.growth)) || total > self.added {
             return None;
         }
         let constants = match known {
@@ -107,18 +115,20 @@ impl ConstElimination {
             }
         };
         let fits = |(ty, c): (&&Type, &Constant)| c.weight_name().is_none() && ty.compatible(&c.ty().into());
-        (constants.len() == outputs.len() && outputs.iter().zip(&constants).all(fits)).then_some(constants)
+        if constants.len() != outputs.len() || !outputs.iter().zip(&constants).all(fits) {
+            return None;
+        }
+        *added = total;
+        Some(constants)
     }
+}
 
-    /// How large the result may be.
-    fn limit(&self, args: &Args) -> usize {
-        let size = |arg: &AnyArg| {
-            arg.known.as_ref().and_then(Known::constant).and_then(Constant::bytes).map_or(0, |b| b.len())
-        };
-        let all = (0..args.def.params.len()).filter_map(|param| args.get(param)).flatten();
-        let inputs = all.fold(0usize, |n, arg| n.saturating_add(size(arg)));
-        self.small.max(inputs.saturating_mul(self.growth))
-    }
+/// The bytes of all constants among the arguments.
+fn inputs(args: &Args) -> usize {
+    let size =
+        |arg: &AnyArg| arg.known.as_ref().and_then(Known::constant).and_then(Constant::bytes).map_or(0, |b| b.len());
+    let all = (0..args.def.params.len()).filter_map(|param| args.get(param)).flatten();
+    all.fold(0usize, |n, arg| n.saturating_add(size(arg)))
 }
 
 /// An argument written in place, if it is known and has its bytes.
@@ -187,7 +197,23 @@ mod tests {
         let x = g.input("x", TensorType::new(DType::F32, [2, 3]));
         let y = g.push(mb::shape(&x)).unwrap();
         let mut p = g.finish([("y", y)]).unwrap();
-        assert_eq!(run(&ConstElimination { small: 7, growth: 100 }, &mut p).changes(), 0);
-        assert_eq!(run(&ConstElimination { small: 8, growth: 0 }, &mut p).changes(), 1);
+        assert_eq!(run(&ConstElimination { small: 7, growth: 100, ..PASS }, &mut p).changes(), 0);
+        assert_eq!(run(&ConstElimination { small: 8, growth: 0, ..PASS }, &mut p).changes(), 1);
+    }
+
+    #[test]
+    fn what_doubles_over_and_over_stays() {
+        let folded = |added| {
+            let mut g = graph();
+            let mut x = g.constant("x", Constant::new([6], &[1i32; 6]).unwrap());
+            for _ in 0..4 {
+                x = g.push(mb::concat([&x, &x], 0)).unwrap();
+            }
+            let y = g.push(mb::cast(&x, "fp32")).unwrap();
+            let mut p = g.finish([("y", y)]).unwrap();
+            run(&ConstElimination { added, ..PASS }, &mut p).changes()
+        };
+        // They add 24, 48, 96 and 192 bytes.
+        assert_eq!((folded(0), folded(71), folded(72), folded(1000)), (0, 1, 2, 4));
     }
 }

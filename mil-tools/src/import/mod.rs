@@ -17,6 +17,7 @@ mod pixels;
 mod refusal;
 pub(crate) mod resize;
 mod sizes;
+mod table;
 mod tensor;
 mod values;
 
@@ -29,6 +30,7 @@ pub(crate) use parts::Cut;
 pub use refusal::Refusal;
 pub(crate) use refusal::unsaid;
 pub(crate) use sizes::Size;
+pub(crate) use table::table;
 pub(crate) use tensor::{Tensor, axis_of, carrier};
 
 use mil_core::ir::Program;

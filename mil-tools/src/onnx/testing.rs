@@ -98,7 +98,7 @@ impl Net {
     /// Why a model with these outputs is refused.
     #[track_caller]
     pub(super) fn refusal(self, outputs: &str) -> String {
-        self.import(outputs).err().expect("the model is not refused")
+        self.import(outputs).expect_err("the model is not refused")
     }
 
     /// The numbers of an output of a model that has constants alone.

@@ -20,6 +20,8 @@ mod reader;
 mod script;
 mod state_dict;
 mod storage;
+#[cfg(test)]
+mod testing;
 mod val;
 
 use std::path::Path;

@@ -192,12 +192,22 @@ impl<'g> Node<'_, 'g> {
         .remedy("convert with fixed shapes (`--input NAME=1,3,224,224`), or make it a constant in the module")
     }
 
-    /// An integer that is known.
-    pub(super) fn int(&mut self, i: usize, name: &str) -> Result<i64, Refusal> {
-        match self.dim(i, name)? {
-            Size::Fixed(n) => Ok(n),
+    /// A number that MIL's integers can be, so that sums and products of two of them are ones of 64 bits.
+    fn within(&self, size: Size, name: &str) -> Result<i64, Refusal> {
+        let first = name.split('|').next().unwrap_or(name);
+        match size {
+            Size::Fixed(n) if i32::try_from(n).is_ok() => Ok(n),
+            Size::Fixed(n) => {
+                Err(Refusal::new(format!("its argument `{first}` is {n}, and MIL's integers have 32 bits")))
+            }
             Size::Value(_) => Err(self.unknown(name)),
         }
+    }
+
+    /// An integer that is known.
+    pub(super) fn int(&mut self, i: usize, name: &str) -> Result<i64, Refusal> {
+        let size = self.dim(i, name)?;
+        self.within(size, name)
     }
 
     /// An integer that is known, or what stands for it if it is left out.
@@ -208,16 +218,16 @@ impl<'g> Node<'_, 'g> {
     /// Integers that are known; one integer is a list of one.
     pub(super) fn ints(&mut self, i: usize, name: &str) -> Result<Option<Vec<i64>>, Refusal> {
         let Some(sizes) = self.dims(i, name)? else { return Ok(None) };
-        let known = sizes.into_iter().map(|s| match s {
-            Size::Fixed(n) => Ok(n),
-            Size::Value(_) => Err(self.unknown(name)),
-        });
-        known.collect::<Result<_, _>>().map(Some)
+        sizes.into_iter().map(|s| self.within(s, name)).collect::<Result<_, _>>().map(Some)
     }
 
-    /// As many integers as there are spatial dimensions; one stands for all.
+    /// As many integers as there are spatial dimensions, none of them negative; one stands for all.
     pub(super) fn spatial(&mut self, i: usize, name: &str, count: usize, default: i64) -> Result<Vec<i64>, Refusal> {
-        match self.ints(i, name)? {
+        let list = self.ints(i, name)?;
+        if let Some(n) = list.iter().flatten().find(|n| **n < 0) {
+            return Err(Refusal::new(format!("its argument `{name}` is {n}")));
+        }
+        match list {
             None => Ok(vec![default; count]),
             Some(list) if list.is_empty() => Ok(vec![default; count]),
             Some(list) if list.len() == 1 => Ok(vec![list[0]; count]),

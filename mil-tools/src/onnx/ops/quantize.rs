@@ -352,7 +352,7 @@ mod tests {
         let blocked = [("axis", 1), ("block_size", 32)];
         assert_eq!(weight(ints(U4, &[16, 64]), scale(&[16, 2]), &blocked), (Opset::iOS18, blocks));
         // A few numbers are computed.
-        assert_eq!(weight(ints(I8, &[64]), scale(&[]), &[]), (Opset::iOS15, vec!["add".into()]));
+        assert_eq!(weight(ints(I8, &[64]), scale(&[]), &[]), (Opset::iOS15, vec!["add"]));
     }
 
     #[test]

@@ -295,3 +295,24 @@ fn threshold(n: &mut Node<'_, '_>) -> Lowered {
     let y = n.push(mb::select(&above, &x.value, &value))?;
     n.one(y, x.dtype)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::torch::testing::Net;
+
+    #[test]
+    fn gelu_is_one_op() {
+        let net = |how: &str| Net::new().input("x", &[2, 3]).node(&format!("y = aten::gelu(x{how})"));
+        assert_eq!(net("").form("y"), [r#"gelu(x=x, mode="EXACT")"#]);
+        assert_eq!(net(", approximate='tanh'").form("y"), [r#"gelu(x=x, mode="TANH_APPROXIMATION")"#]);
+        assert!(net(", approximate='fast'").refusal("y").contains("has no approximation `fast`"));
+    }
+
+    #[test]
+    fn bounds_make_a_relu() {
+        let net = |op: &str| Net::new().input("x", &[2, 3]).node(&format!("y = aten::{op}"));
+        assert_eq!(net("hardtanh(x, 0, 6)").form("y"), ["relu6(x=x)"]);
+        assert_eq!(net("hardtanh(x, -1.0, 1.0)").form("y"), ["clip(x=x, alpha=-1.0, beta=1.0)"]);
+        assert!(net("rrelu(x, 0.1, 0.3, True)").refusal("y").contains("export the module in `eval()` mode"));
+    }
+}

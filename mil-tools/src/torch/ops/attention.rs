@@ -116,7 +116,10 @@ fn masked(n: &mut Node<'_, '_>, scores: &Value, mask: &Tensor, dtype: DType) -> 
 
 /// Each place sees itself and those before it.
 fn causal(n: &mut Node<'_, '_>, q: &Tensor, k: &Tensor) -> Result<Tensor, Refusal> {
-    let sizes: Vec<Size> = vec![n.size(&q.value, q.rank() - 2)?, n.size(&k.value, k.rank() - 2)?];
+    let (Some(of_q), Some(of_k)) = (q.rank().checked_sub(2), k.rank().checked_sub(2)) else {
+        return Err(Refusal::new(format!("has queries of rank {} and keys of rank {}", q.rank(), k.rank())));
+    };
+    let sizes: Vec<Size> = vec![n.size(&q.value, of_q)?, n.size(&k.value, of_k)?];
     let ones = n.filled_with(&sizes, DType::Bool, 1.0)?;
     let mask = n.push(mb::band_part(&ones).lower(-1).upper(0))?;
     Ok(Tensor::new(mask, DType::Bool))
@@ -124,10 +127,15 @@ fn causal(n: &mut Node<'_, '_>, q: &Tensor, k: &Tensor) -> Result<Tensor, Refusa
 
 /// Heads of keys and values, each as often as there are heads of queries for it.
 fn repeated(n: &mut Node<'_, '_>, q: &Tensor, x: Tensor) -> Result<Tensor, Refusal> {
-    let axis = q.rank() - 3;
+    let Some(axis) = q.rank().checked_sub(3).filter(|_| q.rank() == x.rank()) else {
+        return Err(Refusal::new(format!("has queries of rank {} and keys of rank {}", q.rank(), x.rank())));
+    };
     let (Some(want), Some(have)) = (q.size(axis), x.size(axis)) else {
         return Err(Refusal::new("needs to know the numbers of heads"));
     };
+    if have == 0 || want % have != 0 {
+        return Err(Refusal::new(format!("has {want} heads of queries for {have} of keys or values")));
+    }
     if want == have {
         return Ok(x);
     }
@@ -138,4 +146,42 @@ fn repeated(n: &mut Node<'_, '_>, q: &Tensor, x: Tensor) -> Result<Tensor, Refus
     let wide = n.push(mb::tile(&wide, reps))?;
     sizes[axis] = want.into();
     Ok(Tensor::new(n.reshape(&wide, &sizes)?, x.dtype))
+}
+
+#[cfg(test)]
+mod tests {
+    use mil_core::types::Opset;
+
+    use crate::{import::ImportOptions, torch::testing::Net};
+
+    fn net(rest: &str) -> Net {
+        let net = Net::new().input("q", &[1, 2, 5, 4]).input("k", &[1, 2, 6, 4]).input("v", &[1, 2, 6, 4]);
+        net.node(&format!("y = aten::scaled_dot_product_attention(q, k, v, {rest})"))
+    }
+
+    #[test]
+    fn attention_is_products_and_a_softmax_or_the_op_of_ios18() {
+        assert_eq!(net("None, 0.0, False").ops("y"), ["mul", "matmul", "softmax", "matmul"]);
+        // What a causal mask hides is known.
+        assert_eq!(net("None, 0.0, True").ops("y"), ["mul", "matmul", "select", "softmax", "matmul"]);
+        let options = || ImportOptions { target: Some(Opset::iOS18), ..ImportOptions::default() };
+        let own = net("None, 0.0, False").options(options());
+        assert_eq!(own.form("y"), ["scaled_dot_product_attention(query=q, key=k, value=v)"]);
+        let other = net("None, 0.0, False, scale=2.0").options(options());
+        assert_eq!(other.ops("y"), ["mul", "matmul", "softmax", "matmul"]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        assert!(net("None, 0.1, False").refusal("y").contains("leaves out elements by chance"));
+        let heads = |q: &[i64], k: &[i64]| {
+            let net = Net::new().input("q", q).input("k", k);
+            net.node("y = aten::scaled_dot_product_attention(q, k, k, None, 0.0, False, None, True)").refusal("y")
+        };
+        assert!(heads(&[1, 3, 5, 4], &[1, 2, 6, 4]).contains("has 3 heads of queries for 2 of keys or values"));
+        assert!(heads(&[5, 4], &[5, 4]).contains("has queries of rank 2 and keys of rank 2"));
+        let causal = Net::new().input("q", &[4]).input("k", &[4]);
+        let causal = causal.node("y = aten::scaled_dot_product_attention(q, k, k, None, 0.0, True)");
+        assert!(causal.refusal("y").contains("has queries of rank 1 and keys of rank 1"));
+    }
 }

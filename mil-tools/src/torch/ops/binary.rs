@@ -313,3 +313,19 @@ fn bits(n: &mut Node<'_, '_>, f: Connective, known: fn(i64, i64) -> i64) -> Lowe
     }
     Err(Refusal::new("MIL has no ops on the bits of integers").remedy("say it with arithmetic, or with bools"))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::torch::testing::Net;
+
+    #[test]
+    fn numbers_are_constants_of_the_tensors_dtype() {
+        let net = |op: &str| Net::new().input("x", &[3]).node(&format!("y = aten::{op}"));
+        assert_eq!(net("add(x, 2, 1)").form("y"), ["add(x=x, y=2.0)"]);
+        assert_eq!(net("rsub(x, 1, 1)").form("y"), ["sub(x=1.0, y=x)"]);
+        assert_eq!(net("div(x, 4)").form("y"), ["real_div(x=x, y=4.0)"]);
+        assert_eq!(net("pow(x, 2)").ops("y"), ["square"]);
+        let e = net("div(x, 4, rounding_mode='up')").refusal("y");
+        assert!(e.contains("has no rounding mode `up`"), "{e}");
+    }
+}

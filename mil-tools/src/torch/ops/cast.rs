@@ -106,3 +106,16 @@ fn dropout(n: &mut Node<'_, '_>) -> Lowered {
     }
     Ok(vec![x.into()])
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::torch::testing::Net;
+
+    #[test]
+    fn what_changes_nothing_leaves_no_op() {
+        let net = Net::new().input("x", &[3]).node("a = aten::dropout(x, 0.5, False)").node("b = aten::to(a, @f32)");
+        assert_eq!(net.node("y = aten::relu(b)").form("y"), ["relu(x=x)"]);
+        let e = Net::new().input("x", &[3]).node("y = aten::dropout(x, 0.5, True)").refusal("y");
+        assert!(e.contains("leaves out elements by chance"), "{e}");
+    }
+}

@@ -47,9 +47,12 @@ fn n_of_mode(n: &mut Node<'_, '_>, kernel: &[i64], dilations: &[i64]) -> Result<
     if let Ok(Some(mode)) = n.text(4, "padding") {
         return match &mode[..] {
             "valid" => Ok(vec![[0, 0]; kernel.len()]),
-            "same" => {
-                Ok(kernel.iter().zip(dilations).map(|(k, d)| (k - 1) * d).map(|all| [all / 2, all - all / 2]).collect())
-            }
+            "same" => Ok(kernel
+                .iter()
+                .zip(dilations)
+                .map(|(k, d)| (k - 1).saturating_mul(*d))
+                .map(|all| [all / 2, all - all / 2])
+                .collect()),
             other => Err(Refusal::new(format!("has no padding `{}`", other.escape_debug()))),
         };
     }
@@ -164,6 +167,57 @@ pub(super) fn known_size(size: &Size) -> Result<i64, Refusal> {
         Size::Fixed(n) => Ok(*n),
         Size::Value(_) => {
             Err(Refusal::new("needs a size that is known").remedy("convert with a fixed shape (`--input NAME=..`)"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::torch::testing::Net;
+
+    fn net(call: &str) -> Net {
+        let net = Net::new().input("x", &[1, 3, 8, 8]).ones("w", &[4, 3, 3, 3]).ones("b", &[4]);
+        net.ones("turned", &[3, 4, 3, 3]).node(&format!("y = aten::{call}"))
+    }
+
+    #[test]
+    fn a_convolution_is_one_op_with_its_bias() {
+        let form = |pads: &str| {
+            format!(
+                "conv(x=x, weight=Tensor<f32, 4, 3, 3, 3>, bias=[1.0, 1.0, 1.0, 1.0], strides=[2, 2], {pads}, dilations=[1, 1], groups=1)"
+            )
+        };
+        let padded = form(r#"pad_type="custom", pad=[1, 1, 0, 0]"#);
+        assert_eq!(net("conv2d(x, w, b, [2], [1, 0], [1, 1], 1)").form("y"), [&padded[..]]);
+        assert_eq!(net("_convolution(x, w, b, [2, 2], [1, 0], [1, 1], False, [0, 0], 1)").form("y"), [&padded[..]]);
+        let valid = form(r#"pad_type="valid", pad=[0, 0, 0, 0]"#);
+        assert_eq!(net("conv2d(x, w, b, [2, 2], 'valid', [1, 1], 1)").form("y"), [&valid[..]]);
+    }
+
+    #[test]
+    fn a_computed_bias_is_added_where_mil_wants_a_constant() {
+        let net = Net::new().input("x", &[1, 3, 8, 8]).ones("w", &[4, 3, 3, 3]).input("b", &[4]);
+        assert_eq!(net.node("y = aten::conv2d(x, w, b)").ops("y"), ["conv", "expand_dims", "add"]);
+    }
+
+    #[test]
+    fn output_padding_is_less_cut_off_or_put_there() {
+        let turned = |pads: &str| net(&format!("conv_transpose2d(x, turned, None, [2, 2], {pads}, [1, 1], 1, [1, 1])"));
+        assert_eq!(turned("[1, 1]").ops("y"), ["conv_transpose"]);
+        assert_eq!(turned("[0, 0]").ops("y"), ["conv_transpose", "pad"]);
+    }
+
+    #[test]
+    fn numbers_that_make_no_sense_are_refused() {
+        for (call, message) in [
+            ("conv2d(x, b)", "its weight has rank 1, and MIL's convolutions have 3 to 5"),
+            ("conv2d(x, w, b, [1, 1], 'full')", "has no padding `full`"),
+            ("conv2d(x, w, b, [1, 1, 1])", "its argument `stride` has 3 numbers, not 2"),
+            ("conv2d(x, w, b, [1, 1], [-1, 0])", "its argument `padding` is -1"),
+            ("conv2d(x, w, b, [1, 1], [0, 0], [9223372036854775807, 1])", "MIL's integers have 32 bits"),
+        ] {
+            let e = net(call).refusal("y");
+            assert!(e.contains(message), "{call}: {e}");
         }
     }
 }

@@ -204,3 +204,20 @@ fn tensordot(n: &mut Node<'_, '_>) -> Lowered {
     let y = contract(n, operands, &out)?;
     n.one(y, a.dtype)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::torch::testing::Net;
+
+    #[test]
+    fn a_product_of_matrices_is_a_matmul() {
+        let net = |equation: &str| {
+            let net = Net::new().input("a", &[2, 3, 4]).input("b", &[2, 4, 5]);
+            net.node(&format!("y = aten::einsum('{equation}', [a, b])"))
+        };
+        assert_eq!(net("bij,bjk->bik").ops("y"), ["matmul"]);
+        assert!(net("bij->bik").refusal("y").contains("its equation `bij->bik` "));
+        let net = Net::new().input("a", &[2, 3]).node("y = aten::tensordot(a, a, [0, 1], [0])");
+        assert!(net.refusal("y").contains("sums over other dimensions of one operand than of the other"));
+    }
+}

@@ -123,3 +123,27 @@ fn embedding_bag(n: &mut Node<'_, '_>) -> Lowered {
     };
     n.one(y, weight.dtype)
 }
+
+#[cfg(test)]
+mod tests {
+    use mil_core::{ir::Constant, types::DType};
+
+    use crate::torch::testing::Net;
+
+    #[test]
+    fn an_embedding_is_a_gather() {
+        let net = Net::new().input_of(DType::I64, "i", &[1, 7]).ones("table", &[10, 4]);
+        let form = net.node("y = aten::embedding(table, i)").form("y");
+        assert_eq!(form, ["gather(x=Tensor<f32, 10, 4>, indices=i, axis=0)"]);
+        let net = Net::new().input("x", &[3, 5]).constant("i", Constant::vector(&[2i64, 0]));
+        let form = net.node("y = aten::index_select(x, -1, i)").form("y");
+        assert_eq!(form, ["gather(x=x, indices=[2, 0], axis=1)"]);
+    }
+
+    #[test]
+    fn bags_of_several_sizes_are_refused() {
+        let net = Net::new().input_of(DType::I64, "i", &[7]).ones("table", &[10, 4]);
+        let e = net.node("y = aten::embedding_bag(table, i, [0, 3])").refusal("y");
+        assert!(e.contains("its bags are not of one size"), "{e}");
+    }
+}

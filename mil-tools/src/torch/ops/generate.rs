@@ -9,7 +9,7 @@ use mil_core::{
 
 use super::{Entry, Lowered, Node};
 use crate::{
-    import::{Refusal, Size, Tensor},
+    import::{Refusal, Size, Tensor, table},
     torch::val::{Val, result_type},
 };
 
@@ -120,10 +120,8 @@ fn arange(n: &mut Node<'_, '_>) -> Lowered {
             return Err(Refusal::new("goes in steps of 0"));
         }
         let count = ((b - a) / s).ceil().max(0.0);
-        if count > 1e8 {
-            return Err(Refusal::new(format!("has {count} elements")));
-        }
-        let all: Vec<f64> = (0..count as usize).map(|i| a + i as f64 * s).collect();
+        let count = table(&[count as i64])?;
+        let all: Vec<f64> = (0..count).map(|i| a + i as f64 * s).collect();
         return list(n, &all, dtype);
     }
     let (a, b, s) = (n.operand(&start, dtype)?, n.operand(&end, dtype)?, n.operand(&step, dtype)?);
@@ -146,9 +144,10 @@ fn linspace(n: &mut Node<'_, '_>) -> Lowered {
     let (start, end) = (n.float_or(0, "start", 0.0)?, n.float_or(1, "end", 0.0)?);
     let steps = n.int(2, "steps")?;
     let dtype = dtype_at(n, 3, DType::F32)?;
-    if !(1..=100_000_000).contains(&steps) {
-        return Err(Refusal::new(format!("has {steps} elements")));
+    if steps < 1 {
+        return Err(Refusal::new("its result is empty"));
     }
+    table(&[steps])?;
     let step = if steps > 1 { (end - start) / (steps - 1) as f64 } else { 0.0 };
     // From both ends, as PyTorch counts.
     let at = |i: i64| {
@@ -163,9 +162,10 @@ fn eye(n: &mut Node<'_, '_>) -> Lowered {
     let wide = n.named("m") || n.overload() == "m" || n.len() == 6;
     let columns = if wide { n.int(1, "m")? } else { rows };
     let dtype = dtype_at(n, if wide { 2 } else { 1 }, DType::F32)?;
-    if !(1..=1 << 14).contains(&rows) || !(1..=1 << 14).contains(&columns) {
+    if rows < 1 || columns < 1 {
         return Err(Refusal::new(format!("has {rows} rows and {columns} columns")));
     }
+    table(&[rows, columns])?;
     let all: Vec<f32> = (0..rows * columns).map(|i| if i / columns == i % columns { 1.0 } else { 0.0 }).collect();
     let t = n.materialize(&Constant::new([rows as usize, columns as usize], &all)?)?;
     Ok(vec![n.convert(&t, dtype)?.into()])
@@ -224,7 +224,7 @@ fn triangle(n: &mut Node<'_, '_>, lower: bool) -> Lowered {
     let size = |axis: usize| x.dims().get(axis).and_then(Dim::fixed);
     let keep = |r: i64, c: i64| if lower { c - r <= diagonal } else { c - r >= diagonal };
     let mask = if let (Some(r), Some(c)) = (size(rows), size(columns)) {
-        let all: Vec<bool> = (0..r * c).map(|i| keep((i / c) as i64, (i % c) as i64)).collect();
+        let all: Vec<bool> = (0..table(&[r as i64, c as i64])?).map(|i| keep((i / c) as i64, (i % c) as i64)).collect();
         n.constant(Constant::new([r, c], &all)?)
     } else {
         // What is kept is what is outside of the band on the other side.
@@ -241,4 +241,28 @@ fn triangle(n: &mut Node<'_, '_>, lower: bool) -> Lowered {
     let zero = n.number_of(x.dtype, 0.0)?;
     let y = n.push(mb::select(&mask, &x.value, &zero))?;
     n.one(y, x.dtype)
+}
+
+#[cfg(test)]
+mod tests {
+    use mil_core::types::DType;
+
+    use crate::torch::testing::Net;
+
+    #[test]
+    fn ranges_that_are_known_are_constants() {
+        let net = Net::new().input_of(DType::I64, "x", &[3]).node("r = aten::arange(0, 3, 1)");
+        assert_eq!(net.node("y = aten::add(x, r, 1)").form("y"), ["add(x=x, y=[0, 1, 2])"]);
+        for (call, message) in [
+            ("arange(0, 3, 0)", "goes in steps of 0"),
+            ("arange(0, 1000000000, 1)", "a table of sizes [1000000000] worked out beforehand, which is too large"),
+            ("linspace(0, 1, 0)", "its result is empty"),
+            ("linspace(0, 1, 1000000000)", "too large"),
+            ("eye(-1)", "has -1 rows"),
+            ("eye(100000)", "too large"),
+        ] {
+            let e = Net::new().node(&format!("y = aten::{call}")).refusal("y");
+            assert!(e.contains(message), "{call}: {e}");
+        }
+    }
 }

@@ -244,3 +244,27 @@ fn inverse(perm: &[usize]) -> Vec<usize> {
     }
     back
 }
+
+#[cfg(test)]
+mod tests {
+    use mil_core::ir::Constant;
+
+    use crate::torch::testing::Net;
+
+    #[test]
+    fn indices_of_one_dimension_are_a_gather() {
+        let net = Net::new().input("x", &[3, 5]).constant("i", Constant::vector(&[2i64, -1]));
+        let form = net.node("y = aten::index(x, [None, i])").form("y");
+        assert_eq!(form, ["gather(x=x, indices=[2, 4], axis=1)"]);
+    }
+
+    #[test]
+    fn masks_and_too_many_indices_are_refused() {
+        let net = Net::new().input("x", &[3, 5]).constant("i", Constant::vector(&[2i64]));
+        let e = net.node("y = aten::index(x, [i, i, i])").refusal("y");
+        assert!(e.contains("there is no axis 2 in Tensor<f32, 3, 5>"), "{e}");
+        let net = Net::new().input("x", &[3, 5]).constant("i", Constant::vector(&[2i64])).node("m = aten::gt(x, 0)");
+        let e = net.node("y = aten::index(x, [i, m])").refusal("y");
+        assert!(e.contains("use the mask first, or `torch.where`"), "{e}");
+    }
+}

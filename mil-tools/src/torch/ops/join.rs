@@ -74,3 +74,18 @@ fn side_by_side(n: &mut Node<'_, '_>, axis: usize) -> Lowered {
     let axis = axis.min(all[0].rank() - 1);
     joined(n, &all, axis)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::torch::testing::Net;
+
+    #[test]
+    fn tensors_are_joined_by_one_op() {
+        let net = |call: &str| Net::new().input("a", &[2, 3]).input("b", &[2, 3]).node(&format!("y = aten::{call}"));
+        assert_eq!(net("cat([a, b], -1)").form("y"), ["concat(values=a b, axis=1, interleave=false)"]);
+        assert_eq!(net("stack([a, b], 1)").form("y"), ["stack(values=a b, axis=1)"]);
+        assert_eq!(net("cat([a], 0)").ops("y"), ["identity"]);
+        assert!(net("stack([a, b], 3)").refusal("y").contains("there is no axis 3 in a tensor of rank 3"));
+        assert!(net("cat([], 0)").refusal("y").contains("joins nothing"));
+    }
+}

@@ -54,7 +54,7 @@ pub(super) fn linear_of(
         return n.push(call);
     }
     let y = match weight.rank() {
-        1 => n.push(mb::matmul(&x.value, &weight.value))?,
+        1 => n.matmul(&x.value, &weight.value)?,
         _ => n.push(mb::matmul(&x.value, &weight.value).transpose_y(true))?,
     };
     match bias {
@@ -163,9 +163,9 @@ fn inner(n: &mut Node<'_, '_>) -> Lowered {
         return Err(Refusal::new("of two tensors of rank above 2 is not supported").remedy("use `torch.einsum`"));
     }
     let y = if b.rank() == 1 {
-        n.push(mb::matmul(&a.value, &b.value))?
+        n.matmul(&a.value, &b.value)?
     } else if a.rank() == 1 {
-        n.push(mb::matmul(&b.value, &a.value))?
+        n.matmul(&b.value, &a.value)?
     } else if b.rank() == 2 {
         n.push(mb::matmul(&a.value, &b.value).transpose_y(true))?
     } else {
@@ -184,4 +184,34 @@ fn chain(n: &mut Node<'_, '_>) -> Lowered {
         y = product(n, &Val::Tensor(y), &Val::Tensor(next))?;
     }
     Ok(vec![y.into()])
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::torch::testing::Net;
+
+    #[test]
+    fn products_with_weights_are_layers() {
+        let net = |call: &str| {
+            let net = Net::new().input("x", &[2, 3]).ones("w", &[4, 3]).ones("b", &[4]).ones("one", &[1]);
+            net.node("t = aten::t(w)").node(&format!("y = aten::{call}"))
+        };
+        let layer = ["linear(x=x, weight=Tensor<f32, 4, 3>, bias=[1.0, 1.0, 1.0, 1.0])"];
+        assert_eq!(net("linear(x, w, b)").form("y"), layer);
+        assert_eq!(net("addmm(b, x, t, beta=1, alpha=1)").form("y"), layer);
+        let plain = ["linear(x=x, weight=Tensor<f32, 4, 3>, bias=[0.0, 0.0, 0.0, 0.0])"];
+        assert_eq!(net("mm(x, t)").form("y"), plain);
+        assert_eq!(net("addmm(b, x, t, beta=1, alpha=2)").ops("y"), ["linear", "mul", "add"]);
+    }
+
+    #[test]
+    fn products_with_vectors_are_of_matrices() {
+        let net = |x: &[i64], y: &[i64]| Net::new().input("a", x).input("b", y);
+        for op in ["linear(a, b)", "inner(a, b)", "matmul(a, b)"] {
+            let ops = net(&[2, 3], &[3]).node(&format!("y = aten::{op}")).ops("y");
+            assert_eq!(ops, ["expand_dims", "matmul", "squeeze"], "{op}");
+        }
+        let e = net(&[2, 3], &[2, 2, 3]).node("y = aten::inner(a, b)").refusal("y");
+        assert!(e.contains("use `torch.einsum`"), "{e}");
+    }
 }

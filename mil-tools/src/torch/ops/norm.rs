@@ -212,3 +212,33 @@ fn weight_norm(n: &mut Node<'_, '_>) -> Lowered {
     let y = n.push(mb::mul(&v.value, &factor))?;
     n.one(y, v.dtype)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::torch::testing::Net;
+
+    #[test]
+    fn norms_are_one_op() {
+        let net = |call: &str| {
+            let net =
+                Net::new().input("x", &[1, 2, 4, 4]).ones("w", &[2]).ones("b", &[2]).ones("m", &[2]).ones("v", &[2]);
+            net.ones("scale", &[4]).node(&format!("y = aten::{call}"))
+        };
+        let ones = "[1.0, 1.0]";
+        let form = format!("batch_norm(x=x, mean={ones}, variance={ones}, gamma={ones}, beta={ones}, epsilon=0.5)");
+        assert_eq!(net("batch_norm(x, w, b, m, v, False, 0.1, 0.5, True)").form("y"), [&form[..]]);
+        let legit = "_native_batch_norm_legit_no_training(x, w, b, m, v, 0.1, 0.5)";
+        assert_eq!(net(legit).form("y"), [&form[..]]);
+        let form = "layer_norm(x=x, axes=[-1], gamma=[1.0, 1.0, 1.0, 1.0], epsilon=0.5)";
+        assert_eq!(net("layer_norm(x, [4], scale, None, 0.5, True)").form("y"), [form]);
+        // Those of the batch.
+        assert_eq!(net("batch_norm(x, w, b, m, v, True, 0.1, 0.5, True)").ops("y"), ["layer_norm", "mul", "add"]);
+    }
+
+    #[test]
+    fn what_is_no_norm_of_a_model_is_refused() {
+        let net = |call: &str| Net::new().input("x", &[2, 4]).node(&format!("y = aten::{call}")).refusal("y");
+        assert!(net("_batch_norm_with_update(x)").contains("export the module in `eval()` mode"));
+        assert!(net("layer_norm(x, [1, 2, 4])").contains("normalizes over 3 dimensions of 2"));
+    }
+}

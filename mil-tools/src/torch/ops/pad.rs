@@ -121,3 +121,21 @@ fn circular(n: &mut Node<'_, '_>, x: Tensor, pairs: &[(usize, i64, i64)]) -> Low
     }
     n.one(y, x.dtype)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::torch::testing::Net;
+
+    #[test]
+    fn amounts_are_in_the_order_of_dimensions() {
+        let net = |call: &str| Net::new().input("x", &[1, 2, 4, 5]).node(&format!("y = aten::{call}"));
+        assert_eq!(
+            net("constant_pad_nd(x, [1, 2, 3, 4], 0.5)").form("y"),
+            [r#"pad(x=x, pad=[3, 4, 1, 2], mode="constant", constant_val=0.5)"#]
+        );
+        assert_eq!(net("constant_pad_nd(x, [-1, 0], 0.0)").ops("y"), ["slice_by_index"]);
+        assert!(net("pad(x, [1, 2, 3], 'constant')").refusal("y").contains("has 3 amounts for a tensor of rank 4"));
+        assert!(net("pad(x, [1, 2], 'wrap')").refusal("y").contains("has no mode `wrap`"));
+        assert!(net("pad(x, [6, 0], 'circular')").refusal("y").contains("goes around more than once"));
+    }
+}

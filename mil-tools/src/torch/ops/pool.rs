@@ -4,7 +4,7 @@ use mil_core::{graph::Value, ir::Constant, mb};
 
 use super::{Entry, Lowered, Node, conv::known_size};
 use crate::{
-    import::{Refusal, Size, Tensor},
+    import::{Refusal, Size, Tensor, table},
     torch::val::Val,
 };
 
@@ -54,6 +54,9 @@ fn windows(n: &mut Node<'_, '_>, count: usize, ceil: usize) -> Result<Windows, R
         _ => kernel.clone(),
     };
     let pads = n.spatial(3, "padding", count, 0)?;
+    if kernel.contains(&0) || strides.contains(&0) {
+        return Err(Refusal::new(format!("its windows are of {kernel:?} elements, {strides:?} apart")));
+    }
     Ok(Windows { kernel, strides, pads, ceil: n.bool_or(ceil, "ceil_mode", false)? })
 }
 
@@ -98,7 +101,7 @@ fn max(n: &mut Node<'_, '_>, count: usize) -> Lowered {
 /// The greatest of as many slices as the kernel has elements.
 fn dilated(n: &mut Node<'_, '_>, x: &Tensor, w: &Windows, dilations: &[i64]) -> Result<Value, Refusal> {
     let count = w.kernel.len();
-    let all: i64 = w.kernel.iter().product();
+    let all = w.kernel.iter().try_fold(1i64, |all, k| all.checked_mul(*k)).unwrap_or(i64::MAX);
     let sizes = x.fixed().filter(|_| !w.ceil && (1..=64).contains(&all));
     let Some(sizes) = sizes else {
         return Err(Refusal::new(
@@ -155,8 +158,8 @@ fn avg(n: &mut Node<'_, '_>, count: usize) -> Lowered {
     let call = mb::avg_pool(&x.value, w.kernel.clone(), w.pad_type()).strides(w.strides.clone()).pad(w.pad());
     let mut y = n.push(call.exclude_padding_from_average(exclude).ceil_mode(w.ceil))?;
     if let Some(divisor) = divisor {
-        let elements: i64 = w.kernel.iter().product();
-        y = n.push(mb::mul(&y, elements as f64 / divisor))?;
+        let elements: f64 = w.kernel.iter().map(|k| *k as f64).product();
+        y = n.push(mb::mul(&y, elements / divisor))?;
     }
     finish(n, &x, single, y)
 }
@@ -214,7 +217,7 @@ fn adaptive_avg(n: &mut Node<'_, '_>, count: usize) -> Lowered {
     // Windows of different sizes: along each dimension a product with a matrix of means.
     let mut y = x.value.clone();
     for (i, (size, want)) in sizes.into_iter().enumerate().filter(|(_, (size, want))| size != want) {
-        let mut matrix = vec![0f32; (size * want) as usize];
+        let mut matrix = vec![0f32; table(&[size, want])?];
         for o in 0..want {
             let (begin, end) = bounds(o, size, want);
             for k in begin..end {
@@ -255,4 +258,52 @@ fn adaptive_max(n: &mut Node<'_, '_>, count: usize) -> Lowered {
         y = n.push(mb::concat(parts, axis as i64))?;
     }
     finish(n, &x, single, y)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::torch::testing::Net;
+
+    fn net(call: &str) -> Net {
+        Net::new().input("x", &[1, 3, 8, 8]).node(&format!("y = aten::{call}"))
+    }
+
+    #[test]
+    fn pools_are_one_op() {
+        assert_eq!(
+            net("max_pool2d(x, [3, 3], [2, 2], [1, 1], [1, 1], True)").form("y"),
+            [
+                r#"max_pool(x=x, kernel_sizes=[3, 3], strides=[2, 2], pad_type="custom", pad=[1, 1, 1, 1], ceil_mode=true)"#
+            ]
+        );
+        // Strides are the kernel's sizes if they are left out.
+        assert_eq!(
+            net("avg_pool2d(x, [2, 4])").form("y"),
+            [
+                r#"avg_pool(exclude_padding_from_average=false, x=x, kernel_sizes=[2, 4], strides=[2, 4], pad_type="valid", pad=[0, 0, 0, 0], ceil_mode=false)"#
+            ]
+        );
+        assert_eq!(net("adaptive_avg_pool2d(x, [1, 1])").form("y"), ["reduce_mean(x=x, axes=[2, 3], keep_dims=true)"]);
+        assert_eq!(net("adaptive_avg_pool2d(x, [4, 2])").ops("y"), ["avg_pool"]);
+    }
+
+    #[test]
+    fn dilations_are_slices() {
+        let ops = net("max_pool2d(x, [1, 2], [1, 1], [0, 0], [1, 2])").ops("y");
+        assert_eq!(ops, ["slice_by_index", "slice_by_index", "maximum"]);
+    }
+
+    #[test]
+    fn what_mil_has_no_windows_for_is_refused() {
+        for (call, message) in [
+            ("max_pool2d(x, [3, 3], [0, 1])", "its windows are of [3, 3] elements, [0, 1] apart"),
+            ("max_pool2d(x, [0, 3], [1, 1], [0, 0], [1, 2])", "its windows are of [0, 3] elements"),
+            ("max_pool2d(x, [9, 9], [1, 1], [0, 0], [2, 2])", "a kernel of at most 64 elements"),
+            ("max_pool1d(x, [2])", "its input has rank 4, not 2 or 3"),
+            ("avg_pool2d(x, [3, 3], [2, 2], [0, 0], True, True, 5)", "use `ceil_mode=False`"),
+        ] {
+            let e = net(call).refusal("y");
+            assert!(e.contains(message), "{call}: {e}");
+        }
+    }
 }

@@ -224,3 +224,26 @@ fn simple(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::torch::testing::Net;
+
+    #[test]
+    fn a_layer_is_one_op() {
+        let net = |call: &str| {
+            let net = Net::new().input("x", &[5, 1, 3]).ones("h", &[1, 1, 2]).ones("wi", &[8, 3]).ones("wh", &[8, 2]);
+            net.node(&format!("y, hn, cn = aten::lstm({call})"))
+        };
+        assert_eq!(net("x, [h, h], [wi, wh], False, 1, 0.0, False, False, False").ops("y"), ["lstm"]);
+        for (call, message) in [
+            ("x, [h, h], [wi, wh], False, 1, 0.5, True, False, False", "leaves out elements by chance"),
+            ("x, [h], [wi, wh], False, 1, 0.0, False, False, False", "its initial state is missing"),
+            ("x, [h, h], [wi], False, 1, 0.0, False, False, False", "has too few weights"),
+            ("x, [h, h], [wi, x], False, 1, 0.0, False, False, False", "MIL wants constants"),
+        ] {
+            let e = net(call).refusal("y");
+            assert!(e.contains(message), "{call}: {e}");
+        }
+    }
+}

@@ -277,3 +277,17 @@ fn order(n: &mut Node<'_, '_>) -> Result<Option<f64>, Refusal> {
         _ => n.float(1, "ord|p"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::torch::testing::Net;
+
+    #[test]
+    fn sums_and_means_are_one_op() {
+        let net = |call: &str| Net::new().input("x", &[2, 3, 4]).node(&format!("y = aten::{call}"));
+        assert_eq!(net("mean(x, [-1, 1], True)").form("y"), ["reduce_mean(x=x, axes=[1, 2], keep_dims=true)"]);
+        assert_eq!(net("sum(x)").ops("y"), ["reduce_sum"]);
+        assert!(net("linalg_norm(x, 2, [0, 1])").refusal("y").contains("is the norm of a matrix"));
+        assert!(net("norm(x, 'nuc', [1])").refusal("y").contains("has no order `nuc`"));
+    }
+}

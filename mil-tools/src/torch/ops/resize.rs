@@ -10,6 +10,7 @@ use crate::{
     import::{
         Refusal, Size, Tensor,
         resize::{Coordinates, Filter, Kernel, Nearest, Scale, Stretch},
+        table,
     },
     torch::val::Val,
 };
@@ -221,9 +222,10 @@ fn one_axis(
     from: i64,
     to: i64,
 ) -> Result<Value, Refusal> {
-    if from < 1 || !(1..=1 << 16).contains(&to) || from > 1 << 16 {
+    if from < 1 || to < 1 {
         return Err(Refusal::new(format!("resizes {from} elements to {to}")));
     }
+    table(&[to])?;
     let step = a.step(from, to);
     if matches!(mode, Mode::Nearest | Mode::NearestExact) {
         let half = if mode == Mode::Nearest { 0.0 } else { 0.5 };
@@ -334,4 +336,39 @@ fn channel_shuffle(n: &mut Node<'_, '_>) -> Lowered {
     let y = n.transpose(&y, &[0, 2, 1, 3])?;
     let y = n.reshape(&y, &sizes)?;
     n.one(y, x.dtype)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::torch::testing::Net;
+
+    fn net(call: &str) -> Net {
+        Net::new().input("x", &[1, 3, 8, 8]).node(&format!("y = aten::{call}"))
+    }
+
+    #[test]
+    fn images_are_resized_by_one_op() {
+        assert_eq!(
+            net("upsample_nearest2d(x, None, [2.0, 3.0])").form("y"),
+            ["upsample_nearest_neighbor(x=x, scale_factor_height=2, scale_factor_width=3)"]
+        );
+        assert_eq!(
+            net("upsample_bilinear2d(x, [12, 16], False, None)").form("y"),
+            [r#"resize_bilinear(x=x, target_size_height=12, target_size_width=16, sampling_mode="UNALIGN_CORNERS")"#]
+        );
+    }
+
+    #[test]
+    fn what_is_no_resizing_is_refused() {
+        for (call, message) in [
+            ("upsample_bilinear2d(x, None, False, None)", "has neither sizes nor factors"),
+            ("upsample_bilinear2d(x, [1, 2, 3], False, None)", "has 3 sizes for 2 dimensions"),
+            ("upsample_bicubic2d(x, [0, 4], False, None)", "resizes 8 elements to 0"),
+            ("grid_sampler(x, x, 2, 0, False)", "use `bilinear`"),
+            ("upsample_linear1d(x, [4], False, None)", "its input has rank 4, not 3"),
+        ] {
+            let e = net(call).refusal("y");
+            assert!(e.contains(message), "{call}: {e}");
+        }
+    }
 }

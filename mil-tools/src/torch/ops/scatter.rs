@@ -160,3 +160,24 @@ fn index_fill(n: &mut Node<'_, '_>) -> Lowered {
     let src = n.broadcast_to(&value, &sizes)?;
     put_slices(n, &x, &index, &src, axis, "update")
 }
+
+#[cfg(test)]
+mod tests {
+    use mil_core::{ir::Constant, types::DType};
+
+    use crate::torch::testing::Net;
+
+    #[test]
+    fn writes_along_an_axis_are_one_op() {
+        let net = |call: &str| {
+            let net = Net::new().input("x", &[2, 3]).input("src", &[2, 1]);
+            let net = net.constant("i", Constant::integers(DType::I64, [2, 1], &[0, 2]).unwrap());
+            net.constant("one", Constant::integers(DType::I64, [1, 1], &[0]).unwrap())
+                .node(&format!("y = aten::{call}"))
+        };
+        assert_eq!(net("scatter(x, 1, i, src)").ops("y"), ["scatter_along_axis"]);
+        assert!(net("scatter(x, 1, i, src, reduce='xor')").refusal("y").contains("has no way of joining `xor`"));
+        let e = net("scatter(x, 1, one, src)").refusal("y");
+        assert!(e.contains("its index has 1 places along dimension 0, its input 2"), "{e}");
+    }
+}

@@ -92,12 +92,12 @@ fn shaped(n: &mut Node<'_, '_>, x: &Tensor, sizes: &[Size]) -> Lowered {
     if let Some(open) = sizes.iter().position(|s| matches!(s, Size::Fixed(-1))) {
         let rest: Option<Vec<i64>> =
             sizes.iter().map(|s| if let Size::Fixed(n) = s { Some(*n) } else { None }).collect();
-        let all = x.fixed().map(|s| s.iter().product::<usize>() as i64);
-        if let (Some(rest), Some(all)) = (rest, all) {
-            let others: i64 = -rest.iter().product::<i64>();
-            if others > 0 {
-                sizes[open] = Size::Fixed(all / others);
-            }
+        let product = |all: Vec<i64>| all.into_iter().try_fold(1i64, i64::checked_mul);
+        let all = x.fixed().and_then(|s| product(s.iter().map(|n| *n as i64).collect()));
+        if let (Some(others), Some(all)) = (rest.and_then(product), all)
+            && let Some(others) = others.checked_neg().filter(|n| *n > 0)
+        {
+            sizes[open] = Size::Fixed(all / others);
         }
     }
     Ok(vec![Val::High { value: x.clone(), sizes }])
@@ -259,13 +259,14 @@ fn move_dims(n: &mut Node<'_, '_>) -> Lowered {
     let (from, to) = (n.ints(1, "source")?.unwrap_or_default(), n.ints(2, "destination")?.unwrap_or_default());
     let mut perm: Vec<Option<usize>> = vec![None; rank];
     for (f, t) in from.iter().zip(&to) {
-        perm[axis(*t, rank)?] = Some(axis(*f, rank)?);
+        let (f, t) = (axis(*f, rank)?, axis(*t, rank)?);
+        if perm[t].is_some() || perm.contains(&Some(f)) {
+            return Err(Refusal::new("moves a dimension twice, or two to one place"));
+        }
+        perm[t] = Some(f);
     }
     let mut rest = (0..rank).filter(|d| !perm.contains(&Some(*d))).collect::<Vec<_>>().into_iter();
     let perm: Vec<usize> = perm.iter().filter_map(|p| p.or_else(|| rest.next())).collect();
-    if perm.len() != rank {
-        return Err(Refusal::new("moves a dimension twice"));
-    }
     permuted(n, x, &perm)
 }
 
@@ -418,4 +419,42 @@ fn repeat_interleave(n: &mut Node<'_, '_>) -> Lowered {
     sizes[at] = n.product(&[sizes[at].clone(), Size::Fixed(count)])?;
     let value = n.reshape(&wide, &sizes)?;
     n.one(value, x.dtype)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::torch::testing::Net;
+
+    fn net(call: &str) -> Net {
+        Net::new().input("x", &[2, 3, 4]).node(&format!("y = aten::{call}"))
+    }
+
+    #[test]
+    fn shapes_are_changed_by_one_op() {
+        assert_eq!(net("view(x, [6, -1])").form("y"), ["reshape(x=x, shape=[6, -1])"]);
+        assert_eq!(net("flatten(x, 1)").form("y"), ["reshape(x=x, shape=[2, 12])"]);
+        assert_eq!(net("permute(x, [2, 0, -2])").form("y"), ["transpose(x=x, perm=[2, 0, 1])"]);
+        assert_eq!(net("transpose(x, 0, -1)").form("y"), ["transpose(x=x, perm=[2, 1, 0])"]);
+        assert_eq!(net("unsqueeze(x, -1)").form("y"), ["expand_dims(x=x, axes=[3])"]);
+        // What changes nothing.
+        assert_eq!(net("view(x, [2, 3, 4])").ops("y"), ["identity"]);
+        assert_eq!(net("squeeze(x, 1)").ops("y"), ["identity"]);
+    }
+
+    #[test]
+    fn what_is_no_shape_is_refused() {
+        for (call, message) in [
+            ("view(x, @i32)", "reads the bits of a tensor as another dtype"),
+            ("permute(x, [0, 0, 1])", "are no order of 3 dimensions"),
+            ("transpose(x, 0, 3)", "there is no axis 3 in a tensor of rank 3"),
+            ("flatten(x, 2, 1)", "its `start_dim` 2 is behind its `end_dim` 1"),
+            ("expand(x, [3, 4])", "has fewer sizes than its input has dimensions"),
+            ("movedim(x, [0, 0], [1, 2])", "moves a dimension twice"),
+            ("movedim(x, [0, 1], [2, 2])", "or two to one place"),
+            ("repeat_interleave(x, 0, 1)", "its result is empty"),
+        ] {
+            let e = net(call).refusal("y");
+            assert!(e.contains(message), "{call}: {e}");
+        }
+    }
 }

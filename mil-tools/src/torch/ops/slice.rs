@@ -4,7 +4,7 @@ use mil_core::{graph::Value, mb};
 
 use super::{Entry, Lowered, Node};
 use crate::{
-    import::{Refusal, Size, Tensor},
+    import::{Refusal, Size, Tensor, table},
     torch::val::Val,
 };
 
@@ -174,10 +174,23 @@ fn split(n: &mut Node<'_, '_>) -> Lowered {
     parts(n, &x, axis, &sizes)
 }
 
+/// Into how many parts a tensor is split at most.
+const MOST_PARTS: i64 = 1 << 16;
+
+/// Refuses parts that are too many to be named.
+fn parted(count: i64) -> Result<(), Refusal> {
+    if count > MOST_PARTS {
+        Err(Refusal::new(format!("splits into {count} parts, and {MOST_PARTS} are the most")))
+    } else {
+        Ok(())
+    }
+}
+
 fn even(each: i64, size: i64) -> Result<Vec<i64>, Refusal> {
     if each < 1 {
         return Err(Refusal::new("splits into parts of no elements"));
     }
+    parted(size / each)?;
     Ok((0..size).step_by(each as usize).map(|at| each.min(size - at)).collect())
 }
 
@@ -187,7 +200,7 @@ fn chunk(n: &mut Node<'_, '_>) -> Lowered {
     let dim = n.int_or(2, "dim", 0)?;
     let axis = x.axis(dim)?;
     let size = known(&x, axis)?;
-    let sizes = even((size + count - 1) / count, size)?;
+    let sizes = even(size / count + i64::from(size % count > 0), size)?;
     parts(n, &x, axis, &sizes)
 }
 
@@ -210,6 +223,7 @@ fn tensor_split(n: &mut Node<'_, '_>) -> Lowered {
         }
         _ => {
             let count = n.int(1, "sections|tensor_indices_or_sections")?.max(1);
+            parted(count)?;
             (0..count).map(|i| size / count + i64::from(i < size % count)).collect()
         }
     };
@@ -221,7 +235,7 @@ fn unbind(n: &mut Node<'_, '_>) -> Lowered {
     let dim = n.int_or(1, "dim", 0)?;
     let axis = x.axis(dim)?;
     let size = known(&x, axis)?;
-    let Val::List(all) = parts(n, &x, axis, &vec![1; size as usize])?.remove(0) else { return Ok(vec![]) };
+    let Val::List(all) = parts(n, &x, axis, &even(1, size)?)?.remove(0) else { return Ok(vec![]) };
     let mut given = vec![];
     for val in all {
         let t = n.as_tensor(&val)?;
@@ -344,6 +358,7 @@ fn replaced(n: &mut Node<'_, '_>, x: &Tensor, src: &Tensor, shift: usize) -> Res
         return Ok(Tensor::new(value, x.dtype));
     }
     // Each place of the dimension comes from one of the two, laid one behind the other.
+    table(&[size])?;
     let both = n.push(mb::concat([&x.value, &src], axis as i64))?;
     let places: Vec<i64> = (0..size)
         .map(|i| {
@@ -354,4 +369,44 @@ fn replaced(n: &mut Node<'_, '_>, x: &Tensor, src: &Tensor, shift: usize) -> Res
     let places = n.list(&places)?;
     let value = n.without_bools(&both, |n, v| n.push(mb::gather(v, &places).axis(axis as i64)))?;
     Ok(Tensor::new(value, x.dtype))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::torch::testing::Net;
+
+    fn net(call: &str) -> Net {
+        Net::new().input("x", &[2, 6]).node(call)
+    }
+
+    #[test]
+    fn parts_are_one_op() {
+        let end = i64::MAX;
+        assert_eq!(net(&format!("y = aten::slice(x, 1, 0, {end}, 1)")).ops("y"), ["identity"]);
+        let form = net("y = aten::slice(x, 1, -4, 5, 2)").form("y");
+        assert_eq!(
+            form,
+            [
+                "slice_by_index(x=x, begin=[0, 2], end=[0, 5], stride=[1, 2], begin_mask=[true, false], end_mask=[true, false])"
+            ]
+        );
+        assert_eq!(net("y = aten::select(x, 1, -1)").ops("y"), ["slice_by_index"]);
+        let split = net("[a, b] = aten::split(x, 4, 1)").form("b");
+        assert_eq!(split, ["split(x=x, split_sizes=[4, 2], axis=1)"]);
+    }
+
+    #[test]
+    fn what_is_no_part_is_refused() {
+        for (call, message) in [
+            ("y = aten::slice(x, 1, 4, 4, 1)", "takes nothing (4 to 4), and Core ML has no empty tensors"),
+            ("y = aten::slice(x, 1, 0, 4, 0)", "goes in steps of 0"),
+            ("[y, z] = aten::split_with_sizes(x, [6, 0], 1)", "has an empty part"),
+            ("[y, z] = aten::split(x, 0, 1)", "splits into parts of no elements"),
+            ("[y, z] = aten::tensor_split(x, 1000000, 1)", "splits into 1000000 parts, and 65536 are the most"),
+            ("y = aten::diagonal(x, 6, 0, 1)", "its result is empty"),
+        ] {
+            let e = net(call).refusal("y");
+            assert!(e.contains(message), "{call}: {e}");
+        }
+    }
 }

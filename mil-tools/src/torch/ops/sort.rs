@@ -91,3 +91,16 @@ fn cumsum(n: &mut Node<'_, '_>) -> Lowered {
     }
     n.one(y, dtype)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::torch::testing::Net;
+
+    #[test]
+    fn the_greatest_are_one_op() {
+        let net = Net::new().input("x", &[2, 6]).node("y, places = aten::topk(x, 2, 1, True, True)");
+        assert_eq!(net.ops("y"), ["topk"]);
+        let e = Net::new().input("x", &[2, 6]).node("y = aten::cumsum(x, 2)").refusal("y");
+        assert!(e.contains("no axis 2"), "{e}");
+    }
+}

@@ -341,3 +341,28 @@ fn rounded(n: &mut Node<'_, '_>, how: Rounding) -> Lowered {
     let y = n.reshape(&y, &[Size::Fixed(1)])?;
     Ok(vec![Val::Int(known(y))])
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::torch::testing::Net;
+
+    #[test]
+    fn numbers_are_computed_at_once() {
+        let net = Net::new().input("x", &[2, 6]).node("n = aten::size(x, 1)").node("m = aten::floordiv(n, 2)");
+        assert_eq!(net.node("y = aten::view(x, [-1, m])").form("y"), ["reshape(x=x, shape=[-1, 3])"]);
+        let net = |call: &str| {
+            let net = Net::new().input("x", &[1]).node(&format!("n = {call}"));
+            net.node("y = aten::add(x, n, 1)").refusal("y")
+        };
+        for (call, message) in [
+            ("aten::Bool(x)", "use `torch.where`"),
+            ("aten::size(x, 1)", "no axis 1"),
+            ("aten::__getitem__([1, 2], 2)", "there is no item 2 of 2"),
+            ("aten::floordiv(1, 0)", "of 1 and 0 is no integer"),
+            ("aten::mul(9223372036854775807, 2)", "is no integer of 64 bits"),
+        ] {
+            let e = net(call);
+            assert!(e.contains(message), "{call}: {e}");
+        }
+    }
+}
