@@ -142,10 +142,11 @@ impl Gemm<'_> {
                 // Rows by tiles of nearly one size.
                 let tile_count = count.div_ceil(tiles.len());
                 let (size, larger) = (count / tile_count, count % tile_count);
-                // While tiles are computed, the next part of the weights comes from afar, a share with each. Widened weights are near.
-                let share = if self.w.is_compressed() { 0 } else { (depth * width).div_ceil(tile_count) };
+                // While tiles are computed, the next part of the weights comes from afar, a share of its bytes with each.
+                let (next, bytes) = self.w.address(group.start + (k + depth) * width);
+                let share = (depth * width * bytes).div_ceil(tile_count);
                 let steps = (depth / 4).max(1);
-                let lines = share.div_ceil(16).div_ceil(steps).min(4);
+                let lines = share.div_ceil(64).div_ceil(steps).min(4);
                 let mut row = rows.start;
                 for i in 0..tile_count {
                     let p = size + usize::from(i < larger);
@@ -155,7 +156,7 @@ impl Gemm<'_> {
                         runs: &runs[run..end],
                         len: to - at,
                         w,
-                        ahead: w.wrapping_add(depth * width + i * share),
+                        ahead: next.wrapping_add(i * share).cast(),
                         ahead_lines: lines,
                         y: y.as_mut_ptr(),
                         y_rows: &self.y_rows.at[row..row + p],

@@ -247,6 +247,19 @@ impl Panels {
         }
     }
 
+    /// Where an element is or would be, behind the last one too, and how many bytes one has.
+    pub(crate) fn address(&self, at: usize) -> (*const u8, usize) {
+        fn of<T>(elements: &[T], at: usize) -> (*const u8, usize) {
+            (elements.as_ptr().wrapping_add(at).cast(), size_of::<T>())
+        }
+        match &self.data {
+            PanelData::F32(v) => of(v, at),
+            PanelData::F16(v) => of(v, at),
+            PanelData::Int8 { elements, .. } => of(elements, at),
+            PanelData::UInt8 { elements, .. } | PanelData::Lut { elements, .. } => of(elements, at),
+        }
+    }
+
     /// Whether rows must be widened before they are used.
     pub(crate) fn is_compressed(&self) -> bool {
         !matches!(self.data, PanelData::F32(_))
