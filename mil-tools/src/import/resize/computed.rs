@@ -404,9 +404,8 @@ impl Lowering {
         Ok(Stretch { size, out: self.cast(&out, DType::I32)?, scale: Scale::Factor(factor), part: None })
     }
 
-    /// An axis of this size resized by a factor that is known: by integers, if it is a quotient of small ones. If the factor `is_exact`,
-    /// the new size is what the product with this very number is rounded down to.
-    pub(crate) fn stretch_by_known(&mut self, size: Value, factor: f64, is_exact: bool) -> Result<Stretch, Refusal> {
+    /// An axis of this size resized by a factor that is known: by integers, if it is a quotient of small ones, so that 0.7 times 10 is 7.
+    pub(crate) fn stretch_by_known(&mut self, size: Value, factor: f64) -> Result<Stretch, Refusal> {
         if !(factor > 0.0 && factor.is_finite()) {
             return Err(Refusal::new(format!("resizes by a factor of {factor}")));
         }
@@ -418,8 +417,6 @@ impl Lowering {
             return Ok(Stretch { scale: Scale::Step(step), ..stretch });
         };
         let out = self.push(mb::mul(&size, up))?;
-        let less = is_exact && factor < up as f64 / down as f64;
-        let out = if less { self.push(mb::sub(&out, 1))? } else { out };
         let out = self.push(mb::floor_div(&out, down))?;
         let (up, down) = (self.number(DType::I32, up as f64)?, self.number(DType::I32, down as f64)?);
         Ok(Stretch { size, out, scale: Scale::Ratio(up, down), part: None })
@@ -475,7 +472,7 @@ mod tests {
         let half = l.number(DType::F32, 0.5).unwrap();
         let exact = Stretch { size: size.clone(), out, scale: Scale::Sizes, part: None };
         let float = l.stretch_by(size.clone(), half).unwrap();
-        let known = l.stretch_by_known(size, 0.5, true).unwrap();
+        let known = l.stretch_by_known(size, 0.5).unwrap();
         for s in [exact, float, known] {
             let places = l.places_of(&s, Coordinates::HalfPixel).unwrap();
             let mut nearest = |mode| numbers(&l.take_nearest(&x, 0, &places, mode).unwrap());
@@ -486,15 +483,15 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_rounded_down_exactly() {
+    fn sizes_are_rounded_down_as_fractions() {
         let mut l = Lowering::new(Opset::iOS15);
         let ten = int(&mut l, 10);
         // 0.7 in `f32` is a little less than 0.7.
-        for (factor, is_exact, wanted) in [(0.7f32.into(), true, 6.0), (0.7, false, 7.0), (1.25, true, 12.0)] {
-            let s = l.stretch_by_known(ten.clone(), factor, is_exact).unwrap();
+        for (factor, wanted) in [(0.7f32.into(), 7.0), (0.7, 7.0), (1.25, 12.0)] {
+            let s = l.stretch_by_known(ten.clone(), factor).unwrap();
             assert_eq!(numbers(&s.out), [wanted]);
         }
-        assert!(l.stretch_by_known(ten, 0.0, true).is_err());
+        assert!(l.stretch_by_known(ten, 0.0).is_err());
     }
 
     #[test]

@@ -86,8 +86,11 @@ fn known(n: &Node<'_, '_>, x: &Tensor, request: &Request) -> Result<Option<Vec<A
         };
         known.push(match wanted {
             Wanted::Scale(scale) => {
-                let out = size_is((scale * size as f64).floor())?;
-                Axis { axis: *axis, size, out, scale: *scale, exact: false, roi }
+                // In f32, as ONNX's shape inference and onnxruntime have it: 0.7 times 10 is 7, though no f32 is 0.7.
+                let wide = *scale as f32 * size as f32;
+                let out = size_is(f64::from(wide.floor()))?;
+                let scale = if wide.fract() == 0.0 { out as f64 / size as f64 } else { *scale };
+                Axis { axis: *axis, size, out, scale, exact: false, roi }
             }
             Wanted::Size(out) => {
                 let Some(out) = out.value() else { return Ok(None) };
@@ -419,7 +422,7 @@ fn computed(n: &mut Node<'_, '_>, x: &Tensor, request: &Request) -> Result<Value
         let size = n.scalar_size_of(&x.value, wish.axis)?;
         let said = n.scalar_at(&request.list, wish.at)?;
         let mut stretch = match (&wish.wanted, request.scales) {
-            (Wanted::Scale(scale), _) => n.stretch_by_known(size, *scale, true)?,
+            (Wanted::Scale(scale), _) => n.stretch_by_known(size, *scale)?,
             (_, true) => {
                 n.warn(
                     "`Resize` has scales that are computed: places beyond 1024 are not exact in f16. Give sizes instead, or use \
@@ -495,6 +498,14 @@ mod tests {
         assert_eq!(linear(&[1, 3, 8, 8], [1.5, 2.0], "pytorch_half_pixel"), ["resize_bilinear"]);
         // Not whole: 7.5 elements become 7.
         assert_eq!(linear(&[1, 3, 5, 8], [1.5, 1.0], "half_pixel"), ["matmul"]);
+    }
+
+    /// No f32 is 0.7: the one next to it times 10 is less than 7, but rounded to f32 it is 7, which onnxruntime and torch have.
+    #[test]
+    fn sizes_are_products_in_f32() {
+        let program = resize(&[1, 3, 10, 8], [0.7, 1.0], &[]).import("y").unwrap();
+        let f = program.main().unwrap();
+        assert_eq!(f.arg(f.outputs()[0]).ty.tensor().unwrap().shape.to_string(), "[1, 3, 7, 8]");
     }
 
     #[test]

@@ -251,7 +251,7 @@ fn computed_axis(n: &mut Node<'_, '_>, x: &Value, a: &Axis, mode: Mode, align: b
         return Ok(x.clone());
     }
     let mut stretch = match (factor, &a.to) {
-        (Some(factor), _) => n.stretch_by_known(size, factor, false)?,
+        (Some(factor), _) => n.stretch_by_known(size, factor)?,
         (None, Some(to)) => Stretch { out: n.scalar_size(to)?, size, scale: Scale::Sizes, part: None },
         (None, None) => return Err(Refusal::new("has neither sizes nor factors")),
     };
